@@ -1,0 +1,62 @@
+"""The composition root of the Ingest service."""
+
+from __future__ import annotations
+
+from materials.v1 import ingest_service_pb2_grpc
+
+from ingest_service.announcer import Announcer
+from ingest_service.api import IngestApi
+from ingest_service.event_publisher import EventPublisher
+from ingest_service.event_stream import DELETED, STREAM
+from ingest_service.purging import OrphanSweeper, Purger
+from ingest_service.settings import IngestSettings
+from ingest_service.uploads import Uploads
+from servicekit.bootstrap import service_tokens, token_verifier
+from servicekit.channels import Peer
+from servicekit.durable_consumer import DurableConsumer
+from servicekit.interceptor import CallInterceptor
+from servicekit.manager import BackgroundTask, ServiceManager
+from servicekit.nats_link import NatsLink
+from servicekit.object_store import ObjectStore
+from servicekit.server import GrpcServer, Health
+
+
+def build(settings: IngestSettings) -> ServiceManager:
+    """All parts of one replica, in start order."""
+    store = ObjectStore(settings.object_store_url)
+    nats = NatsLink(settings.nats_url, name="ingest_service")
+    status = Peer(settings.status_endpoint, service_tokens("ingest", settings).current)
+    publisher = EventPublisher(nats, status)
+    uploads = Uploads(
+        store,
+        status,
+        publisher,
+        max_bytes=settings.max_upload_bytes,
+        max_concurrent=settings.max_concurrent_uploads,
+        idle_seconds=settings.upload_idle_seconds,
+    )
+    api = IngestApi(uploads, store, status)
+    purger = DurableConsumer(
+        nats, stream=STREAM, durable="ingest-purger", subject=DELETED, slots=1, handler=Purger(store, status).handle
+    )
+    sweeper = OrphanSweeper(store, status, settings.orphan_after_seconds)
+    server = GrpcServer(
+        settings,
+        CallInterceptor(token_verifier(settings)),
+        health=Health(),
+        services=[
+            (
+                "materials.v1.IngestService",
+                lambda server: ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(api, server),
+            )
+        ],
+    )
+    manager = ServiceManager("ingest_service")
+    manager.add("nats", nats)
+    manager.add("status channel", status)
+    manager.add("event publisher", publisher)
+    manager.add("announcer", Announcer(nats, status, publisher))
+    manager.add("purger", purger)
+    manager.add("orphan sweeper", BackgroundTask(sweeper.run, "orphan-sweeper"))
+    manager.add("server", server)
+    return manager

@@ -1,0 +1,32 @@
+"""Every environment variable of the Ingest service."""
+
+from __future__ import annotations
+
+from pydantic import Field
+
+from servicekit.settings import ServiceSettings
+
+
+class IngestSettings(ServiceSettings):
+    """Bytes in and out."""
+
+    listen_address: str = Field("0.0.0.0:50051", description="host:port that the gRPC server listens on")
+    status_endpoint: str = Field(
+        "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
+    )
+    object_store_url: str = Field(
+        "file:///var/lib/course-materials/objects",
+        description="where the bytes are kept: any obstore URL (file://, s3://, gs://, az://); credentials as obstore reads them",
+    )
+    max_upload_bytes: int = Field(100 * 1024 * 1024, gt=0, description="largest file that is taken, in bytes")
+    max_concurrent_uploads: int = Field(
+        64, gt=0, description="uploads taken at once by this replica; more get TOO_MANY_UPLOADS"
+    )
+    upload_idle_seconds: float = Field(
+        30.0, gt=0, description="longest wait for the next bytes of an upload, in seconds"
+    )
+    orphan_after_seconds: float = Field(
+        24 * 3600.0,
+        gt=60,
+        description="age at which an object without a record is swept away, in seconds; more than the longest upload takes",
+    )

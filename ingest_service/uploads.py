@@ -1,0 +1,153 @@
+"""One upload: bytes to the object store, then the record, then the event. What is done when is in docs/ARCHITECTURE.md, "Life of a material"."""
+
+from __future__ import annotations
+
+import asyncio
+import uuid
+from collections.abc import AsyncIterator
+
+import grpc
+import structlog
+from grpc_status import rpc_status
+from materials.v1 import errors_pb2, material_pb2, record_service_pb2, record_service_pb2_grpc
+from materials.v1 import ingest_service_pb2 as pb
+
+from ingest_service.event_publisher import EventPublisher
+from ingest_service.upload_check import Checked, Declared, UploadCheck
+from servicekit.channels import Peer
+from servicekit.errors import ServiceError, Unavailable, reason_of_status
+from servicekit.identity import Caller
+from servicekit.object_store import ObjectStore
+from servicekit.tracing import current_traceparent
+
+log = structlog.get_logger()
+
+RECORD_DEADLINE_SECONDS = 15.0
+OBJECT_PREFIX = "objects"
+
+
+def object_key(material_id: str) -> str:
+    """Where a material's bytes are: made of its id only, spread over 256 prefixes."""
+    return f"{OBJECT_PREFIX}/{material_id[:2]}/{material_id}"
+
+
+class Uploads:
+    """Takes uploads; at most `max_concurrent` at once, a few chunks of each in memory."""
+
+    def __init__(
+        self,
+        store: ObjectStore,
+        status: Peer,
+        publisher: EventPublisher,
+        *,
+        max_bytes: int,
+        max_concurrent: int,
+        idle_seconds: float,
+    ) -> None:
+        self._store, self._status, self._publisher = store, status, publisher
+        self._max_bytes, self._max_concurrent, self._idle_seconds = max_bytes, max_concurrent, idle_seconds
+        self._running = 0
+
+    async def upload(self, caller: Caller, messages: AsyncIterator[pb.UploadMaterialRequest]) -> material_pb2.Material:
+        """The material, durable and on its way to be announced. Raises ServiceError; nothing is kept then."""
+        if self._running >= self._max_concurrent:
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_TOO_MANY_UPLOADS,
+                "this replica takes as many uploads as it can; try again",
+                retry_after=1,
+            )
+        self._running += 1
+        try:
+            declared = (await self._metadata(messages)).validated(self._max_bytes)
+            if not caller.may_write_course(declared.course_id):
+                raise ServiceError(
+                    errors_pb2.ERROR_REASON_COURSE_WRITE_DENIED, "the token does not make you an editor of this course"
+                )
+            material_id = str(uuid.uuid4())
+            checked = await self._receive(material_id, declared, messages)
+            return await self._record(caller, material_id, declared, checked)
+        finally:
+            self._running -= 1
+
+    async def _metadata(self, messages: AsyncIterator[pb.UploadMaterialRequest]) -> Declared:
+        first = await self._next(messages)
+        if first is None or first.WhichOneof("payload") != "metadata":
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_UPLOAD_METADATA_MISSING, "the first message of an upload must carry `metadata`"
+            )
+        metadata = first.metadata
+        return Declared(metadata.course_id, metadata.name, metadata.request_id, metadata.file_size, metadata.sha256)
+
+    async def _receive(
+        self, material_id: str, declared: Declared, messages: AsyncIterator[pb.UploadMaterialRequest]
+    ) -> Checked:
+        check = UploadCheck(declared, self._max_bytes)
+        async with self._store.writing(object_key(material_id)) as writer:
+            while (message := await self._next(messages)) is not None:
+                if message.WhichOneof("payload") == "metadata":
+                    raise ServiceError(
+                        errors_pb2.ERROR_REASON_UPLOAD_METADATA_REPEATED, "only the first message may carry `metadata`"
+                    )
+                if storable := check.feed(message.chunk):
+                    await writer.write(storable)
+            rest, checked = check.finish()
+            if rest:
+                await writer.write(rest)
+        return checked
+
+    async def _next(self, messages: AsyncIterator[pb.UploadMaterialRequest]) -> pb.UploadMaterialRequest | None:
+        try:
+            async with asyncio.timeout(self._idle_seconds):
+                return await anext(messages, None)
+        except TimeoutError:
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_UPLOAD_TOO_SLOW,
+                f"no bytes came for {self._idle_seconds:g} s; upload again with the same request id",
+            ) from None
+
+    async def _record(
+        self, caller: Caller, material_id: str, declared: Declared, checked: Checked
+    ) -> material_pb2.Material:
+        key = object_key(material_id)
+        request = record_service_pb2.CreateMaterialRequest(
+            material_id=material_id,
+            owner_id=caller.subject,
+            course_id=declared.course_id,
+            name=declared.name,
+            file_path=key,
+            file_type=checked.file_type.name,
+            media_type=checked.file_type.media_type,
+            file_size=checked.file_size,
+            sha256=checked.sha256,
+            request_id=declared.request_id,
+            traceparent=current_traceparent(),
+        )
+        stub = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
+        try:
+            # A client that goes away now must not take the record's reply with it.
+            response = await asyncio.shield(
+                asyncio.ensure_future(
+                    stub.CreateMaterial(request, metadata=self._status.metadata(), timeout=RECORD_DEADLINE_SECONDS)
+                )
+            )
+        except grpc.aio.AioRpcError as error:
+            raise await self._not_recorded(error, key) from error
+        if not response.created:
+            await self._store.delete(key)
+        elif response.HasField("announcement"):
+            self._publisher.enqueue(response.announcement)
+        return response.material
+
+    async def _not_recorded(self, error: grpc.aio.AioRpcError, key: str) -> ServiceError:
+        status = rpc_status.from_call(error)  # type: ignore[arg-type]
+        reason = reason_of_status(status)
+        if reason in ("REQUEST_ID_REUSED", "FIELD_INVALID"):
+            await self._store.delete(key)
+            value = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
+            return ServiceError(value, error.details() or reason)
+        # The record may have been made and its reply lost: the object stays, and is swept away later if nothing refers to it.
+        log.warning("record not reached", code=error.code().name, reason=reason)
+        return Unavailable(
+            errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE,
+            "the record of materials cannot be reached; try again with the same request id",
+        )

@@ -1,0 +1,30 @@
+"""The parts that every composition root begins with."""
+
+from __future__ import annotations
+
+from servicekit.identity import ServiceTokens, TokenVerifier
+from servicekit.logs import configure_logs
+from servicekit.settings import ServiceSettings
+from servicekit.tracing import configure_tracing
+
+
+def configure_process(service: str, settings: ServiceSettings) -> None:
+    """Logs and traces of this process."""
+    configure_logs(service=service, format=settings.log_format, level=settings.log_level)
+    configure_tracing(service)
+
+
+def token_verifier(settings: ServiceSettings) -> TokenVerifier:
+    """Verifies callers by the service's settings. Raises ValueError when there is no key: nothing runs without authentication."""
+    return TokenVerifier(
+        hs256_secret=settings.auth_hs256_secret.get_secret_value(),
+        jwks_url=settings.auth_jwks_url,
+        audience=settings.auth_audience,
+        issuer=settings.auth_issuer,
+        service_secret=settings.service_token_secret.get_secret_value(),
+    )
+
+
+def service_tokens(service: str, settings: ServiceSettings) -> ServiceTokens:
+    """This service's own identity towards its peers."""
+    return ServiceTokens(settings.service_token_secret.get_secret_value(), f"service:{service}", settings.auth_audience)

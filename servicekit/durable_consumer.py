@@ -1,0 +1,174 @@
+"""A durable JetStream pull consumer that never takes more than it can work on.
+
+Each message is one call of the handler, which says what becomes of it: acknowledged, delivered again after a delay, or terminated. While the handler
+runs, `in_progress` is sent at a third of `ack_wait`, so that the server does not hand the message to another. A handler that fails unexpectedly gets the
+message again, with backoff.
+
+Silence is not trusted: a fetch that ends empty is simply made again, and after half a minute of silence, or any error, the subscription is made anew, the
+consumer too when it is gone. A fetch waits at the server for a message; nothing is polled.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Awaitable, Callable
+from contextlib import suppress
+from dataclasses import dataclass
+
+import nats.errors
+import nats.js.errors
+import structlog
+from nats.aio.msg import Msg
+from nats.js import JetStreamContext
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+
+from servicekit.nats_link import NatsAway, NatsLink
+
+log = structlog.get_logger()
+
+FETCH_SECONDS = 5.0
+SILENCE_SECONDS = 30.0
+
+
+@dataclass(frozen=True)
+class Done:
+    """The message has been dealt with."""
+
+
+@dataclass(frozen=True)
+class Again:
+    """Deliver it again after about so many seconds."""
+
+    delay: float
+
+
+@dataclass(frozen=True)
+class Unreadable:
+    """It will never make sense: never deliver it again."""
+
+    why: str
+
+
+Outcome = Done | Again | Unreadable
+
+
+class DurableConsumer:
+    """A part: `slots` workers, each with a subscription of its own and one message at a time through `handler`. So no message is ever taken that nobody
+    has time for. (One fetch for several messages would also hold back the first until the last has come or time is up.)
+    `gate`, when given, is awaited before each fetch."""
+
+    def __init__(
+        self,
+        link: NatsLink,
+        *,
+        stream: str,
+        durable: str,
+        subject: str,
+        slots: int,
+        handler: Callable[[Msg], Awaitable[Outcome]],
+        gate: Callable[[], Awaitable[None]] | None = None,
+        ack_wait: float = 30.0,
+    ) -> None:
+        self._link, self._stream, self._durable, self._subject = link, stream, durable, subject
+        self._handler, self._gate, self._ack_wait, self._slots = handler, gate, ack_wait, slots
+        self._workers: list[asyncio.Task[None]] = []
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begins to consume as soon as NATS and the stream are there."""
+        self._workers = [
+            tasks.create_task(self._run(), name=f"consumer-{self._durable}-{slot}") for slot in range(self._slots)
+        ]
+
+    async def stop(self) -> None:
+        """Takes no more, cancels the handlers and waits until they have cleaned up; their messages are delivered again."""
+        for worker in self._workers:
+            worker.cancel()
+        if self._workers:
+            await asyncio.wait(self._workers)
+
+    async def _run(self) -> None:
+        failures = 0
+        while True:
+            try:
+                await self._link.wait_connected()
+                await self._consume()
+                failures = 0
+            except (NatsAway, TimeoutError, OSError, nats.errors.Error, nats.js.errors.Error) as error:
+                failures = min(failures + 1, 5)
+                log.info("consumer to be set up again", durable=self._durable, error=type(error).__name__)
+                await asyncio.sleep(0.2 * 2**failures * random.uniform(0.5, 1.0))
+
+    async def _consume(self) -> None:
+        """Returns after long silence. Raises what NATS raises."""
+        clock = asyncio.get_running_loop().time
+        stream = self._link.jetstream()
+        await self._ensure_consumer(stream)
+        subscription = await stream.pull_subscribe_bind(self._durable, self._stream)
+        try:
+            heard = clock()
+            while clock() - heard < SILENCE_SECONDS:
+                if self._gate is not None:
+                    await self._gate()
+                try:
+                    [message] = await subscription.fetch(1, timeout=FETCH_SECONDS)
+                except TimeoutError:  # nats.errors.TimeoutError is one too
+                    if not self._link.connected:
+                        raise NatsAway from None
+                    continue
+                await self._work(message)
+                heard = clock()
+        finally:
+            if self._link.connected:
+                with suppress(TimeoutError, nats.errors.Error):
+                    await asyncio.wait_for(subscription.unsubscribe(), 2.0)
+
+    async def _ensure_consumer(self, stream: JetStreamContext) -> None:
+        wanted = ConsumerConfig(
+            durable_name=self._durable,
+            filter_subject=self._subject,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=self._ack_wait,
+            max_deliver=-1,  # attempts are counted in the record
+            max_ack_pending=10_000,
+        )
+        # Creating what exists in the same form is a no-op; what was changed by hand is set right.
+        await stream.add_consumer(self._stream, wanted)
+
+    async def _work(self, message: Msg) -> None:
+        heartbeat = asyncio.create_task(self._heartbeat(message))
+        try:
+            outcome: Outcome = await self._handler(message)
+        except Exception:
+            log.exception("message handler failed", durable=self._durable)
+            outcome = Again(random.uniform(5.0, 10.0) * min(message.metadata.num_delivered, 12))
+        finally:
+            heartbeat.cancel()
+            await asyncio.wait([heartbeat])
+        try:
+            async with asyncio.timeout(5.0):
+                match outcome:
+                    case Done():
+                        await message.ack()
+                    case Again(delay):
+                        await message.nak(delay=delay)
+                    case Unreadable(why):
+                        log.warning(
+                            "message terminated",
+                            durable=self._durable,
+                            why=why,
+                            sequence=message.metadata.sequence.stream,
+                        )
+                        await message.term()
+        except (TimeoutError, OSError, nats.errors.Error) as error:
+            # It is delivered again, which does no harm.
+            log.info("message not acknowledged", durable=self._durable, error=type(error).__name__)
+
+    async def _heartbeat(self, message: Msg) -> None:
+        while True:
+            await asyncio.sleep(self._ack_wait / 3)
+            try:
+                await message.in_progress()
+            except (OSError, nats.errors.Error) as error:
+                log.info("message not kept", durable=self._durable, error=type(error).__name__)

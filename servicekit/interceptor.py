@@ -1,0 +1,148 @@
+"""What every gRPC call goes through, once, so that no method repeats it: identity, log context, trace, deadline, errors.
+
+A method of a service decides nothing about these. It raises ServiceError for a refusal; anything else that escapes is answered INTERNAL with an error id that
+is in the log, and never a stack trace.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import secrets
+from collections.abc import AsyncIterator, Awaitable, Callable
+from contextlib import aclosing, contextmanager
+from typing import Any
+
+import grpc
+import structlog
+from google.rpc import status_pb2
+from grpc_status import rpc_status
+from materials.v1 import errors_pb2
+from opentelemetry import trace
+
+from servicekit.errors import ServiceError
+from servicekit.identity import TokenVerifier, set_caller
+from servicekit.tracing import extract
+
+log = structlog.get_logger()
+tracer = trace.get_tracer("servicekit")
+
+#: Served without a token: whether the service is alive, and what calls it has.
+OPEN_SERVICES = (
+    "/grpc.health.v1.Health/",
+    "/grpc.reflection.v1.ServerReflection/",
+    "/grpc.reflection.v1alpha.ServerReflection/",
+)
+#: Only for callers with a service identity.
+INTERNAL_SERVICES = ("/materials.v1.RecordService/",)
+
+Handler = grpc.RpcMethodHandler[Any, Any]
+
+
+class CallInterceptor(grpc.aio.ServerInterceptor):
+    """Wraps every handler of the server."""
+
+    def __init__(self, verifier: TokenVerifier, *, unary_timeout: float = 40.0) -> None:
+        self._verifier = verifier
+        self._unary_timeout = unary_timeout
+
+    async def intercept_service(
+        self,
+        continuation: Callable[[grpc.HandlerCallDetails], Awaitable[Handler | None]],
+        handler_call_details: grpc.HandlerCallDetails,
+    ) -> Any:
+        """The handler for a call, wrapped; None for an unknown method (answered UNIMPLEMENTED by gRPC)."""
+        handler = await continuation(handler_call_details)
+        method = handler_call_details.method
+        if handler is None or method.startswith(OPEN_SERVICES):
+            return handler
+        if handler.response_streaming:
+            inner = handler.stream_stream if handler.request_streaming else handler.unary_stream
+            make = (
+                grpc.stream_stream_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_stream_rpc_method_handler
+            )
+            wrapped: Any = self._streaming(method, inner)
+        else:
+            inner = handler.stream_unary if handler.request_streaming else handler.unary_unary
+            make = (
+                grpc.stream_unary_rpc_method_handler
+                if handler.request_streaming
+                else grpc.unary_unary_rpc_method_handler
+            )
+            # An upload has its own clock: how long the next bytes may take.
+            wrapped = self._unary(method, inner, None if handler.request_streaming else self._unary_timeout)
+        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+
+    def _unary(self, method: str, inner: Any, timeout: float | None) -> Any:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+            try:
+                with _call_context(method, context):
+                    await self._identify(method, context)
+                    async with asyncio.timeout(timeout):
+                        return await inner(request, context)
+            except Exception as error:
+                await _refuse(method, context, error)
+
+        return call
+
+    def _streaming(self, method: str, inner: Any) -> Any:
+        async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
+            try:
+                with _call_context(method, context):
+                    await self._identify(method, context)
+                    async with aclosing(inner(request, context)) as responses:
+                        async for response in responses:
+                            yield response
+            except Exception as error:
+                await _refuse(method, context, error)
+
+        return call
+
+    async def _identify(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+        authorization = dict(context.invocation_metadata() or ()).get("authorization", "")
+        scheme, _, token = str(authorization).partition(" ")
+        if scheme.lower() != "bearer" or not token.strip():
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_TOKEN_MISSING, "send the metadata `authorization: Bearer <token>`"
+            )
+        caller = await self._verifier.verify(token.strip())
+        if method.startswith(INTERNAL_SERVICES) and not caller.is_service:
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_SERVICE_IDENTITY_REQUIRED, "this call is for the system's own services"
+            )
+        set_caller(caller)
+        structlog.contextvars.bind_contextvars(caller=caller.subject)
+
+
+@contextmanager
+def _call_context(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+    carrier = {key: str(value) for key, value in context.invocation_metadata() or ()}
+    with structlog.contextvars.bound_contextvars(method=method):
+        # Not `start_as_current_span`: a generator may be closed in another context, where detaching would be an error.
+        span = tracer.start_span(method, context=extract(carrier), kind=trace.SpanKind.SERVER)
+        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
+            yield
+
+
+async def _refuse(method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:
+    if isinstance(error, grpc.aio.AbortError | grpc.aio.UsageError):
+        raise error
+    await context.abort_with_status(rpc_status.to_status(_status_of(method, error)))
+
+
+def _status_of(method: str, error: Exception) -> status_pb2.Status:
+    if isinstance(error, ServiceError):
+        log.info("call refused", method=method, reason=errors_pb2.ErrorReason.Name(error.reason), message=error.message)
+        return error.to_status()
+    if isinstance(error, TimeoutError):
+        return ServiceError(
+            errors_pb2.ERROR_REASON_DEADLINE_EXCEEDED, "the call took longer than the service allows"
+        ).to_status()
+    error_id = secrets.token_hex(6)
+    log.error("call failed", method=method, error_id=error_id, exc_info=error)
+    return ServiceError(
+        errors_pb2.ERROR_REASON_INTERNAL,
+        f"something unforeseen went wrong; the service's log has it under {error_id}",
+        metadata={"error_id": error_id},
+    ).to_status()

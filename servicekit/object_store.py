@@ -1,0 +1,198 @@
+"""The object store: any URL that obstore knows (file://, s3://, gs://, az://), streamed in both directions.
+
+Writing: the caller hands over chunks and is held back while the store is busy; at most `_QUEUED_CHUNKS` chunks and two parts are in memory. An
+object appears under its key only when it is complete: a write that is given up leaves nothing. The write runs in a task of its own that is ended by a
+word through its queue, never by cancellation, since cancelling in the middle of obstore's native future can abort the interpreter.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Sequence
+from contextlib import asynccontextmanager
+from datetime import datetime
+from pathlib import Path
+from typing import Any
+from urllib.parse import urlsplit
+
+import obstore
+from materials.v1 import errors_pb2
+from obstore.store import from_url
+
+from servicekit.errors import ServiceError, Unavailable
+
+_QUEUED_CHUNKS = 2
+#: S3 wants parts of at least 5 MiB, but for the last; a local file has no such wish.
+_PART_BYTES = {"file": 1024 * 1024}
+_DEFAULT_PART_BYTES = 5 * 1024 * 1024
+_FULL_ERRNOS = (28, 122)  # ENOSPC, EDQUOT
+
+
+class ObjectMissing(Exception):
+    """There is no object under this key."""
+
+
+class _Abandoned(Exception):
+    """Ends a write from inside, so that the store cleans up."""
+
+
+class ObjectStore:
+    """Objects by key. Raises Unavailable OBJECT_STORE_UNAVAILABLE, ServiceError OBJECT_STORE_FULL, ObjectMissing."""
+
+    def __init__(self, url: str) -> None:
+        scheme = urlsplit(url).scheme
+        self._local_root: Path | None = None
+        if scheme == "file":
+            self._local_root = Path(urlsplit(url).path)
+            self._local_root.mkdir(parents=True, exist_ok=True)
+        self._part_bytes = _PART_BYTES.get(scheme, _DEFAULT_PART_BYTES)
+        self._store = from_url(url)
+
+    @asynccontextmanager
+    async def writing(self, key: str) -> AsyncIterator[ObjectWriter]:
+        """A writer for a new object; complete when the block ends well, gone when it does not."""
+        writer = ObjectWriter(self._store, key, self._part_bytes)
+        try:
+            yield writer
+        except BaseException:
+            await writer.abandon()
+            raise
+        await writer.finish()
+
+    async def read(
+        self, key: str, offset: int = 0, length: int | None = None, chunk_bytes: int = 1024 * 1024
+    ) -> AsyncIterator[bytes]:
+        """The object's bytes from `offset` on, `length` of them or all, in chunks of at most `chunk_bytes`."""
+        if length == 0:
+            return
+        options: Any = {"range": {"offset": offset} if length is None else (offset, offset + length)}
+        with _translated():
+            async with asyncio.timeout(30.0):
+                result = await obstore.get_async(self._store, key, options=options)
+            stream = result.stream(min_chunk_size=chunk_bytes)
+        while True:
+            with _translated():
+                async with asyncio.timeout(30.0):
+                    chunk = await anext(stream, None)
+            if chunk is None:
+                return
+            view = memoryview(chunk)
+            for start in range(0, len(view), chunk_bytes):
+                yield bytes(view[start : start + chunk_bytes])
+
+    async def delete(self, key: str) -> None:
+        """Removes the object; one that is not there is fine."""
+        try:
+            with _translated():
+                async with asyncio.timeout(30.0):
+                    await obstore.delete_async(self._store, key)
+        except ObjectMissing:
+            pass
+
+    async def list_older(self, prefix: str, moment: datetime) -> AsyncIterator[list[str]]:
+        """Keys below `prefix` last written before `moment`, in batches."""
+        batches = obstore.list(self._store, prefix=prefix, chunk_size=500)
+        while True:
+            with _translated():
+                async with asyncio.timeout(60.0):
+                    batch: Sequence[Any] | None = await anext(batches, None)
+            if batch is None:
+                return
+            yield [item["path"] for item in batch if item["last_modified"] < moment]
+
+    def remove_stale_parts(self, moment: datetime) -> int:
+        """Removes what interrupted writes to a local directory left (`KEY#N`) before `moment`; returns how many. Other stores expire parts themselves."""
+        removed = 0
+        for path in self._local_root.rglob("*#*") if self._local_root else ():
+            if path.is_file() and path.stat().st_mtime < moment.timestamp():
+                path.unlink(missing_ok=True)
+                removed += 1
+        return removed
+
+
+class ObjectWriter:
+    """One object being written. Use through `ObjectStore.writing`."""
+
+    def __init__(self, store: Any, key: str, part_bytes: int) -> None:
+        self._queue: asyncio.Queue[bytes | _Abandoned | None] = asyncio.Queue(_QUEUED_CHUNKS)
+        self._task = asyncio.ensure_future(
+            obstore.put_async(store, key, self._chunks(), use_multipart=True, chunk_size=part_bytes, max_concurrency=2)
+        )
+
+    async def write(self, chunk: bytes) -> None:
+        """Takes the next bytes when the store has room for them."""
+        await self._put(chunk)
+
+    async def finish(self) -> None:
+        """Returns when the object is there."""
+        await self._put(None)
+        with _translated():
+            async with asyncio.timeout(120.0):
+                await asyncio.shield(self._task)
+
+    async def abandon(self) -> None:
+        """Gives the write up; returns when the store has cleaned up, at most 10 s later."""
+        while not self._queue.empty():
+            self._queue.get_nowait()
+        self._queue.put_nowait(_Abandoned())
+        await asyncio.wait([self._task], timeout=10.0)
+        if self._task.done() and not self._task.cancelled():
+            self._task.exception()  # looked at, so that it is not reported as lost
+
+    async def _chunks(self) -> AsyncIterator[bytes]:
+        while (item := await self._queue.get()) is not None:
+            if isinstance(item, _Abandoned):
+                raise item
+            yield item
+
+    async def _put(self, item: bytes | None) -> None:
+        if self._queue.full() and not self._task.done():
+            putting = asyncio.ensure_future(self._queue.put(item))
+            try:
+                async with asyncio.timeout(60.0):
+                    await asyncio.wait([putting, self._task], return_when=asyncio.FIRST_COMPLETED)
+            except TimeoutError:
+                raise _unavailable() from None
+            finally:
+                if not putting.done():
+                    putting.cancel()
+        elif not self._task.done():
+            self._queue.put_nowait(item)
+        if self._task.done() and item is not None:
+            with _translated():
+                self._task.result()
+
+
+class _translated:
+    """Turns the store's errors into ours."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, ServiceError | asyncio.CancelledError | GeneratorExit):
+            return
+        if isinstance(error, FileNotFoundError):
+            raise ObjectMissing from error
+        if isinstance(error, OSError) and (
+            error.errno in _FULL_ERRNOS or "No space left" in str(error) or "quota" in str(error)
+        ):
+            raise _full() from error
+        if isinstance(error, Exception):
+            if "No space left" in str(error) or "os error 28" in str(error):
+                raise _full() from error
+            raise _unavailable() from error
+
+
+def _unavailable() -> Unavailable:
+    return Unavailable(
+        errors_pb2.ERROR_REASON_OBJECT_STORE_UNAVAILABLE,
+        "the object store cannot be reached; try again shortly",
+        retry_after=2,
+    )
+
+
+def _full() -> Unavailable:
+    return Unavailable(
+        errors_pb2.ERROR_REASON_OBJECT_STORE_FULL, "the object store has no room; try again later", retry_after=60
+    )

@@ -1,0 +1,139 @@
+"""A service's Postgres: pool, migrations, and what a lost connection means to a caller.
+
+Migrations are plain SQL files applied by pogo (docs/decisions). One advisory lock for the whole database lets any number of replicas and services start at
+once: the first one migrates, the others find nothing to do. Each file is one transaction, so an interrupted start leaves a whole number of files.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator, Callable, Coroutine
+from contextlib import asynccontextmanager
+from pathlib import Path
+from typing import Any, TypeVar
+
+import asyncpg
+import stamina
+import structlog
+from materials.v1 import errors_pb2
+from pogo_core.util import migrate
+
+from servicekit.errors import Unavailable
+
+log = structlog.get_logger()
+
+MIGRATION_LOCK = 0x6D6174657269616C  # "material" in ASCII: one lock for all services of a database
+
+#: What a caller may try again: the server is away, restarting, out of connections, or asked for another try.
+TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
+    OSError,
+    TimeoutError,
+    asyncpg.PostgresConnectionError,
+    asyncpg.InterfaceError,
+    asyncpg.CannotConnectNowError,
+    asyncpg.AdminShutdownError,
+    asyncpg.CrashShutdownError,
+    asyncpg.TooManyConnectionsError,
+    asyncpg.DeadlockDetectedError,
+    asyncpg.SerializationError,
+    asyncpg.InvalidCachedStatementError,
+    asyncpg.ReadOnlySQLTransactionError,
+    asyncpg.InsufficientResourcesError,
+)
+
+Result = TypeVar("Result")
+#: A connection from the pool.
+Connection = asyncpg.pool.PoolConnectionProxy[asyncpg.Record]
+
+
+class Postgres:
+    """A part: connects and migrates at start, hands out connections, closes at stop."""
+
+    def __init__(
+        self,
+        dsn: str,
+        *,
+        schema: str,
+        migrations: Path,
+        max_connections: int = 8,
+        command_timeout: float = 15.0,
+        statement_cache_size: int = 256,
+        init: Callable[[asyncpg.Connection[asyncpg.Record]], Coroutine[Any, Any, None]] | None = None,
+    ) -> None:
+        self._dsn, self._schema, self._migrations, self._init = dsn, schema, migrations, init
+        self._max_connections, self._command_timeout = max_connections, command_timeout
+        self._statement_cache_size = statement_cache_size
+        self._pool: asyncpg.Pool[asyncpg.Record] | None = None
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Waits for the server with backoff (up to 45 s), migrates, opens the pool. Raises the last connection error."""
+        async for attempt in stamina.retry_context(on=TRANSIENT_ERRORS, attempts=None, timeout=45.0, wait_max=2.0):
+            with attempt:
+                await self._migrate()
+        self._pool = await asyncpg.create_pool(
+            self._dsn,
+            min_size=1,
+            max_size=self._max_connections,
+            timeout=5.0,
+            command_timeout=self._command_timeout,
+            statement_cache_size=self._statement_cache_size,
+            max_inactive_connection_lifetime=300.0,
+            server_settings={"search_path": f"{self._schema},public", "application_name": self._schema},
+            init=self._init,
+        )
+
+    async def stop(self) -> None:
+        """Closes the pool; connections still in use after 5 s are cut."""
+        pool, self._pool = self._pool, None
+        if pool is None:
+            return
+        try:
+            async with asyncio.timeout(5.0):
+                await pool.close()
+        except TimeoutError:
+            pool.terminate()
+
+    async def _migrate(self) -> None:
+        connection = await asyncpg.connect(
+            self._dsn, timeout=5.0, command_timeout=300.0, server_settings={"search_path": f"{self._schema},public"}
+        )
+        try:
+            await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+            await migrate.apply(connection, self._migrations, schema_name=self._schema)
+        finally:
+            # Ends the session, and with it the lock.
+            await connection.close(timeout=5.0)
+
+    @asynccontextmanager
+    async def connection(self, acquire_timeout: float = 5.0) -> AsyncIterator[Connection]:
+        """A connection. What fails in a way that another try may mend is raised as Unavailable DATABASE_UNAVAILABLE."""
+        pool = self._pool
+        if pool is None:
+            raise Unavailable(errors_pb2.ERROR_REASON_DATABASE_UNAVAILABLE, "the database is not connected")
+        try:
+            connection = await pool.acquire(timeout=acquire_timeout)
+            try:
+                yield connection
+            finally:
+                # Shielded: a cancelled caller must not lose a connection on its way back to the pool.
+                await asyncio.shield(pool.release(connection, timeout=5.0))
+        except TRANSIENT_ERRORS as error:
+            log.warning("database unavailable", error=type(error).__name__)
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_DATABASE_UNAVAILABLE, "the database cannot be reached; try again shortly"
+            ) from error
+
+    async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
+        """Rows of one statement."""
+        async with self.connection() as connection:
+            return await connection.fetch(query, *args)
+
+    async def fetchrow(self, query: str, *args: Any) -> asyncpg.Record | None:
+        """The first row of one statement, or None."""
+        async with self.connection() as connection:
+            return await connection.fetchrow(query, *args)
+
+    async def execute(self, query: str, *args: Any) -> str:
+        """Runs one statement; returns its command tag."""
+        async with self.connection() as connection:
+            return await connection.execute(query, *args)

@@ -1,0 +1,110 @@
+"""The gRPC server as a part: health, reflection, keepalive, limits, drain.
+
+Health: the server answers for "" (the process) and for each service by its full name, with Watch; a part may report its own name, such as "ai_brain", without
+making the process unhealthy. Drain: on stop, health turns NOT_SERVING, `on_drain` callbacks end the long streams so that their clients resume
+elsewhere, running calls get the grace, and the port is closed.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Callable, Sequence
+from typing import Any
+
+import grpc
+import structlog
+from grpc_health.v1 import health_pb2, health_pb2_grpc
+from grpc_health.v1._async import HealthServicer
+from grpc_reflection.v1alpha import reflection
+
+from servicekit.interceptor import CallInterceptor
+from servicekit.settings import ServiceSettings
+
+log = structlog.get_logger()
+
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+MAX_METADATA_BYTES = 8 * 1024
+
+#: Matches the keepalive of `servicekit.channels`: pings every 20 s also on quiet connections must not be answered with GOAWAY.
+SERVER_OPTIONS: list[tuple[str, Any]] = [
+    ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_send_message_length", MAX_MESSAGE_BYTES),
+    ("grpc.max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.absolute_max_metadata_size", MAX_METADATA_BYTES),
+    ("grpc.keepalive_time_ms", 20_000),
+    ("grpc.keepalive_timeout_ms", 10_000),
+    ("grpc.keepalive_permit_without_calls", 1),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
+    ("grpc.http2.max_ping_strikes", 3),
+    ("grpc.max_concurrent_streams", 2_000),
+    # A client's connection moves to another replica once in a while, so that new replicas get their share.
+    ("grpc.max_connection_age_ms", 30 * 60_000),
+    ("grpc.max_connection_age_grace_ms", 5 * 60_000),
+    ("grpc.so_reuseport", 0),
+]
+
+
+class Health:
+    """What the health service answers, by name."""
+
+    def __init__(self) -> None:
+        self.servicer = HealthServicer()
+
+    async def set(self, name: str, serving: bool) -> None:
+        """Reports a name as SERVING or NOT_SERVING; its watchers are told."""
+        status = health_pb2.HealthCheckResponse
+        await self.servicer.set(name, status.SERVING if serving else status.NOT_SERVING)
+
+    async def shut_down(self) -> None:
+        """NOT_SERVING for every name, from now on."""
+        await self.servicer.enter_graceful_shutdown()
+
+
+class GrpcServer:
+    """A part that serves the given services. The last part of a service: when it starts, all that it needs works."""
+
+    def __init__(
+        self,
+        settings: ServiceSettings,
+        interceptor: CallInterceptor,
+        *,
+        health: Health,
+        services: Sequence[tuple[str, Callable[[grpc.aio.Server], None]]],
+        on_drain: Sequence[Callable[[], None]] = (),
+    ) -> None:
+        self._settings, self._health, self._on_drain = settings, health, on_drain
+        self._services, self._interceptor = services, interceptor
+        self._server: grpc.aio.Server | None = None
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Listens. Raises RuntimeError when the address cannot be had."""
+        server = grpc.aio.server(
+            interceptors=[self._interceptor],
+            options=SERVER_OPTIONS,
+            maximum_concurrent_rpcs=self._settings.max_concurrent_calls,
+        )
+        names = [name for name, _ in self._services]
+        for _, register in self._services:
+            register(server)
+        health_pb2_grpc.add_HealthServicer_to_server(self._health.servicer, server)
+        reflection.enable_server_reflection(
+            [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME], server
+        )
+        address = self._settings.listen_address
+        if server.add_insecure_port(address) == 0:
+            raise RuntimeError(f"cannot listen on {address}; is another process there? Set LISTEN_ADDRESS.")
+        await server.start()
+        self._server = server
+        for name in ["", *names]:
+            await self._health.set(name, True)
+        log.info("listening", address=address)
+
+    async def stop(self) -> None:
+        """Drains: see the module's text."""
+        server, self._server = self._server, None
+        if server is None:
+            return
+        await self._health.shut_down()
+        for drain in self._on_drain:
+            drain()
+        await server.stop(self._settings.shutdown_grace_seconds)

@@ -1,0 +1,79 @@
+"""Settings every service has, and how they are read and explained.
+
+A service's settings are one frozen pydantic class whose fields are its environment variables: `python -m SERVICE --help` prints each
+with its meaning and default; a missing or wrong one stops the start with one clear line for each.
+"""
+
+from __future__ import annotations
+
+import sys
+from typing import Literal, NoReturn, TypeVar
+
+from pydantic import Field, SecretStr, ValidationError
+from pydantic_settings import BaseSettings, SettingsConfigDict
+
+
+class ServiceSettings(BaseSettings):
+    """What every service of the system needs."""
+
+    model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore")
+
+    listen_address: str = Field(description="host:port that the gRPC server listens on")
+    log_format: Literal["console", "json"] = Field("console", description="how log lines are written")
+    log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
+        "INFO", description="the least level that is logged"
+    )
+    auth_hs256_secret: SecretStr = Field(
+        SecretStr(""), description="HS256 key of users' tokens; this or AUTH_JWKS_URL is needed"
+    )
+    auth_jwks_url: str = Field("", description="where the public keys of users' tokens are, for asymmetric algorithms")
+    auth_audience: str = Field("materials", description="the `aud` that every token must carry")
+    auth_issuer: str = Field(
+        "", description="the `iss` that users' tokens must carry; empty: any but the services' own"
+    )
+    service_token_secret: SecretStr = Field(
+        min_length=16,
+        description="HS256 key of the services' own identities, the same for all services; at least 16 characters",
+    )
+    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server, or several with commas")
+    shutdown_grace_seconds: float = Field(5.0, gt=0, description="how long running calls may take to finish on SIGTERM")
+    max_concurrent_calls: int = Field(
+        10_000, gt=0, description="calls served at once; more are refused with RESOURCE_EXHAUSTED"
+    )
+
+
+SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
+
+
+def load_settings(kind: type[SettingsT], argv: list[str], purpose: str) -> SettingsT:
+    """Reads the environment; prints help and exits on --help, one line for each wrong variable and exits 2 when any is wrong."""
+    if any(argument in ("-h", "--help") for argument in argv):
+        print(help_text(kind, purpose))  # noqa: T201
+        sys.exit(0)
+    if argv:
+        _fail([f"unknown argument {argv[0]!r}: settings come from the environment; see --help"])
+    try:
+        return kind()
+    except ValidationError as error:
+        _fail([f"{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()])
+
+
+def help_text(kind: type[ServiceSettings], purpose: str) -> str:
+    """Every environment variable with default and meaning, for a terminal."""
+    lines = [purpose, "", "Settings come from environment variables:", ""]
+    for name, field in kind.model_fields.items():
+        default = field.get_default()
+        if field.is_required():
+            shown = "required"
+        elif isinstance(default, SecretStr):
+            shown = "not set"
+        else:
+            shown = f"default {default!r}"
+        lines += [f"  {name.upper()}  ({shown})", f"      {field.description}"]
+    return "\n".join(lines)
+
+
+def _fail(problems: list[str]) -> NoReturn:
+    for problem in problems:
+        print(f"settings: {problem}", file=sys.stderr)  # noqa: T201
+    sys.exit(2)

@@ -1,0 +1,1 @@
+"""Starts the whole system on one machine: embedded Postgres, a NATS server, the local Brain and the services."""

@@ -1,0 +1,269 @@
+"""From a commit to every watcher, on any replica.
+
+The feed follows the courses that somebody watches here. A course's changes are numbered in commit order (record_store), so the feed delivers them in that
+order and sees by a gap in the numbers that a message is missing:
+
+* a change made by this replica arrives at once, one made elsewhere over NATS core, which may drop or reorder it;
+* the next number is delivered, an older one is dropped, a later one means a gap: the record is asked what is newer than the last number delivered;
+* every few seconds, and whenever NATS comes back, the record is asked the same for all watched courses in one query. So a lost message delays a watcher, and
+  never leaves it wrong.
+
+Each change is turned into messages once, whatever the number of its watchers. A watcher's mailbox keeps only the newest state of each material and a bounded
+number of materials; past that it is marked as lagging and its owner reads from the record again. Publishers never wait for a watcher.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from functools import cached_property
+from uuid import UUID
+
+import structlog
+from materials.v1 import material_pb2, status_service_pb2
+from nats.aio.client import Client
+from nats.aio.msg import Msg
+
+from servicekit.errors import ServiceError
+from servicekit.nats_link import NatsAway, NatsLink
+from servicekit.postgres import Postgres
+from status_service import record_store
+from status_service.material_view import to_material
+from status_service.record_writer import Change
+
+log = structlog.get_logger()
+
+#: NATS core, between the replicas of this service only; not in any stream.
+SUBJECT = "status.v1.changes"
+RECONCILE_SECONDS = 3.0
+RECONCILE_ROWS = 5_000
+MAILBOX_MATERIALS = 2_000
+
+
+@dataclass(frozen=True)
+class CourseChange:
+    """One change of one material, shared by all its watchers."""
+
+    material: material_pb2.Material
+    course_revision: int
+    deleted: bool
+
+    @cached_property
+    def watch_material_response(self) -> status_service_pb2.WatchMaterialResponse:
+        """What WatchMaterial sends of it."""
+        return status_service_pb2.WatchMaterialResponse(material=self.material)
+
+
+@dataclass(eq=False)
+class Mailbox:
+    """What a watcher has not taken yet: the newest change of each material."""
+
+    material_id: str = ""  # "": every material of the course
+    changes: dict[str, CourseChange] = field(default_factory=dict)
+    lagging: bool = False
+    filled: asyncio.Event = field(default_factory=asyncio.Event)
+
+    def put(self, change: CourseChange) -> None:
+        """Keeps the change, in order of course revision; drops what it replaces."""
+        self.changes.pop(change.material.id, None)
+        if len(self.changes) >= MAILBOX_MATERIALS:
+            self.changes.clear()
+            self.lagging = True
+        elif not self.lagging:
+            self.changes[change.material.id] = change
+        self.filled.set()
+
+    def take(self) -> tuple[list[CourseChange], bool]:
+        """Everything kept, oldest first, and whether something was dropped since the last take."""
+        changes, lagging = list(self.changes.values()), self.lagging
+        self.changes, self.lagging = {}, False
+        self.filled.clear()
+        return changes, lagging
+
+
+@dataclass(eq=False)
+class _Course:
+    delivered: int = -1  # -1: not known yet
+    all_materials: set[Mailbox] = field(default_factory=set)
+    one_material: dict[str, set[Mailbox]] = field(default_factory=dict)
+
+    @property
+    def watched(self) -> bool:
+        return bool(self.all_materials or self.one_material)
+
+
+Revoked = tuple[UUID, int]
+
+
+class ChangeFeed:
+    """A part: the watched courses of this replica."""
+
+    def __init__(self, postgres: Postgres, nats: NatsLink) -> None:
+        self._postgres, self._nats = postgres, nats
+        self._courses: dict[str, _Course] = {}
+        self._workers: dict[str, set[asyncio.Queue[Revoked]]] = {}
+        self._outgoing: asyncio.Queue[Change] = asyncio.Queue(maxsize=10_000)
+        self._reconcile_now = asyncio.Event()
+        self._tasks: list[asyncio.Task[None]] = []
+        nats.on_first_connect(self._subscribe)
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begins to publish and to reconcile."""
+        self._tasks = [
+            tasks.create_task(self._publish(), name="change-publisher"),
+            tasks.create_task(self._reconcile_for_ever(), name="change-reconciler"),
+        ]
+
+    async def stop(self) -> None:
+        """Ends both."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+
+    # -- watchers -------------------------------------------------------------------------------------------------
+
+    async def subscribe(self, course_id: str, material_id: str = "") -> Mailbox:
+        """A mailbox for a course, or one of its materials. What is committed from now on will be in it. Release it with `unsubscribe`."""
+        mailbox = Mailbox(material_id)
+        course = self._courses.setdefault(course_id, _Course())
+        if material_id:
+            course.one_material.setdefault(material_id, set()).add(mailbox)
+        else:
+            course.all_materials.add(mailbox)
+        if course.delivered < 0:
+            try:
+                row = await self._postgres.fetchrow(record_store.COURSE_REVISION, course_id)
+            except BaseException:
+                self.unsubscribe(course_id, mailbox)
+                raise
+            if course.delivered < 0:
+                course.delivered = row["revision"] if row else 0
+        return mailbox
+
+    def unsubscribe(self, course_id: str, mailbox: Mailbox) -> None:
+        """Forgets the mailbox; a course that nobody watches is forgotten too."""
+        course = self._courses.get(course_id)
+        if course is None:
+            return
+        course.all_materials.discard(mailbox)
+        if mailbox.material_id in course.one_material:
+            course.one_material[mailbox.material_id].discard(mailbox)
+            if not course.one_material[mailbox.material_id]:
+                del course.one_material[mailbox.material_id]
+        if not course.watched:
+            del self._courses[course_id]
+
+    def subscribe_worker(self, worker_id: str) -> asyncio.Queue[Revoked]:
+        """Leases taken away from a worker: (material, attempt). Bounded: a worker that does not listen finds out by its next report."""
+        queue: asyncio.Queue[Revoked] = asyncio.Queue(maxsize=1_000)
+        self._workers.setdefault(worker_id, set()).add(queue)
+        return queue
+
+    def unsubscribe_worker(self, worker_id: str, queue: asyncio.Queue[Revoked]) -> None:
+        """Forgets the queue."""
+        if worker_id in self._workers:
+            self._workers[worker_id].discard(queue)
+            if not self._workers[worker_id]:
+                del self._workers[worker_id]
+
+    # -- changes --------------------------------------------------------------------------------------------------
+
+    def committed(self, changes: Sequence[Change]) -> None:
+        """Takes in what this replica has just committed."""
+        for change in changes:
+            record = change.record
+            if record.course_id in self._courses:
+                self._arrive(CourseChange(to_material(record), record.course_revision, record.deleted_at is not None))
+            if change.revoked_worker:
+                self._revoke(change.revoked_worker, record.material_id, change.revoked_attempt)
+            if not self._outgoing.full():
+                self._outgoing.put_nowait(change)
+
+    def _arrive(self, change: CourseChange) -> None:
+        course = self._courses.get(change.material.course_id)
+        if course is None or 0 <= change.course_revision <= course.delivered:
+            return
+        if change.course_revision == course.delivered + 1:
+            course.delivered = change.course_revision
+            _deliver(course, change)
+        else:
+            self._reconcile_now.set()
+
+    def _revoke(self, worker_id: str, material_id: UUID, attempt: int) -> None:
+        for queue in self._workers.get(worker_id, ()):
+            if not queue.full():
+                queue.put_nowait((material_id, attempt))
+
+    # -- replicas -------------------------------------------------------------------------------------------------
+
+    async def _publish(self) -> None:
+        while True:
+            change = await self._outgoing.get()
+            record = change.record
+            headers = {"course-revision": str(record.course_revision)}
+            if record.deleted_at is not None:
+                headers["deleted"] = "1"
+            if change.revoked_worker:
+                headers |= {"revoked-worker": change.revoked_worker, "revoked-attempt": str(change.revoked_attempt)}
+            try:
+                await self._nats.client().publish(SUBJECT, to_material(record).SerializeToString(), headers=headers)
+            except NatsAway:
+                continue  # the other replicas reconcile
+            except Exception as error:
+                log.debug("change not published", error=str(error))
+
+    async def _subscribe(self, client: Client) -> None:
+        await client.subscribe(SUBJECT, cb=self._receive)
+
+    async def _receive(self, message: Msg) -> None:
+        headers = message.headers or {}
+        try:
+            material = material_pb2.Material.FromString(message.data)
+            revision = int(headers["course-revision"])
+            if material.course_id in self._courses:
+                self._arrive(CourseChange(material, revision, "deleted" in headers))
+            if "revoked-worker" in headers:
+                self._revoke(headers["revoked-worker"], UUID(material.id), int(headers["revoked-attempt"]))
+        except Exception as error:
+            log.warning("change from another replica not understood", error=type(error).__name__)
+
+    # -- reconciliation -------------------------------------------------------------------------------------------
+
+    async def _reconcile_for_ever(self) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(RECONCILE_SECONDS):
+                    await self._reconcile_now.wait()
+            except TimeoutError:
+                pass
+            self._reconcile_now.clear()
+            try:
+                while await self._reconcile():
+                    pass
+            except ServiceError:
+                log.info("watches not reconciled: the record is away")
+
+    async def _reconcile(self) -> bool:
+        """Delivers what the record has beyond what was delivered; returns whether there may be more."""
+        seen = {course_id: course.delivered for course_id, course in self._courses.items() if course.delivered >= 0}
+        if not seen:
+            return False
+        rows = await self._postgres.fetch(record_store.COURSES_SINCE, list(seen), list(seen.values()), RECONCILE_ROWS)
+        for record in map(record_store.to_record, rows):
+            course = self._courses.get(record.course_id)
+            if course is not None and record.course_revision > course.delivered:
+                course.delivered = record.course_revision
+                _deliver(
+                    course,
+                    CourseChange(to_material(record), record.course_revision, record.deleted_at is not None),
+                )
+        return len(rows) == RECONCILE_ROWS
+
+
+def _deliver(course: _Course, change: CourseChange) -> None:
+    for mailbox in course.all_materials:
+        mailbox.put(change)
+    for mailbox in course.one_material.get(change.material.id, ()):
+        mailbox.put(change)

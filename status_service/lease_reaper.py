@@ -1,0 +1,67 @@
+"""What time alone brings: leases that run out, tombstones that may be forgotten.
+
+Which clock counts: the database's. A lease is asked for by the query, and once more by the state machine under the row's lock, so any number of reapers
+on any number of replicas may run. While this service or the database was away, no worker could renew: after such a gap (and at the start) the reaper holds
+still for half a lease, so that live workers come first. Without that, one pause of the database would cost every running attempt.
+"""
+
+from __future__ import annotations
+
+import asyncio
+
+import structlog
+
+from servicekit.errors import ServiceError
+from servicekit.postgres import Postgres
+from status_service import record_store
+from status_service.record_writer import RecordWriter
+from status_service.state_machine import ExpireLease, Policy, Verdict
+
+log = structlog.get_logger()
+
+TICK_SECONDS = 1.0
+BLIND_SECONDS = 3.0
+MAX_EXPIRED = 200
+TOMBSTONE_DAYS = 30
+FORGET_EVERY_SECONDS = 3_600.0
+
+
+class LeaseReaper:
+    """A part: one query a second."""
+
+    def __init__(self, postgres: Postgres, writer: RecordWriter, policy: Policy) -> None:
+        self._postgres, self._writer, self._policy = postgres, writer, policy
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begins to look."""
+        self._task = tasks.create_task(self._run(), name="lease-reaper")
+
+    async def stop(self) -> None:
+        """Ends."""
+        if self._task is not None:
+            self._task.cancel()
+            await asyncio.wait([self._task])
+
+    async def _run(self) -> None:
+        clock = asyncio.get_running_loop().time
+        hold_until = clock() + self._policy.lease / 2
+        last_look = clock()
+        forget_at = clock()
+        while True:
+            await asyncio.sleep(TICK_SECONDS)
+            if clock() - last_look > BLIND_SECONDS:
+                hold_until = clock() + self._policy.lease / 2
+            try:
+                rows = await self._postgres.fetch(record_store.EXPIRED_LEASES, MAX_EXPIRED)
+                last_look = clock()
+                if clock() >= hold_until:
+                    for row in rows:
+                        decision = await self._writer.submit(row["material_id"], ExpireLease())
+                        if decision.verdict is Verdict.APPLIED:
+                            log.warning("lease expired", material_id=str(row["material_id"]))
+                if clock() >= forget_at:
+                    forget_at = clock() + FORGET_EVERY_SECONDS
+                    await self._postgres.execute(record_store.FORGET_TOMBSTONES, TOMBSTONE_DAYS)
+            except ServiceError as error:
+                log.info("leases not looked at", error=error.message)

@@ -1,0 +1,43 @@
+"""Page and resume tokens: what we know, sealed so that only we can write it.
+
+A token is base64url(JSON ‖ HMAC-SHA-256). Not secret, but not to be altered, and bound to what it was given for by what is in it. The key is derived from
+the services' secret, so that every replica reads every other's tokens.
+"""
+
+from __future__ import annotations
+
+import base64
+import binascii
+import hashlib
+import hmac
+import json
+from typing import Any
+
+_MAC_BYTES = 16
+
+
+class OpaqueTokens:
+    """Seals and opens tokens."""
+
+    def __init__(self, secret: str) -> None:
+        self._key = hashlib.sha256(b"opaque tokens\0" + secret.encode()).digest()
+
+    def seal(self, content: dict[str, Any]) -> str:
+        """A token of JSON content."""
+        body = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
+        return base64.urlsafe_b64encode(body + self._mac(body)).decode()
+
+    def open(self, token: str) -> dict[str, Any] | None:
+        """The content of a token of ours; None for anything else."""
+        try:
+            sealed = base64.urlsafe_b64decode(token.encode())
+        except (ValueError, binascii.Error):
+            return None
+        body, mac = sealed[:-_MAC_BYTES], sealed[-_MAC_BYTES:]
+        if not hmac.compare_digest(mac, self._mac(body)):
+            return None
+        content: dict[str, Any] = json.loads(body)
+        return content
+
+    def _mac(self, body: bytes) -> bytes:
+        return hmac.new(self._key, body, hashlib.sha256).digest()[:_MAC_BYTES]

@@ -1,0 +1,245 @@
+"""Every change of the record goes through here: one writer, many changes a commit.
+
+Callers submit an event and await its decision. While one transaction is on its way the next batch gathers; so a lone event waits for nobody, and under load the
+cost of a commit is shared (group commit). Within a batch, events are decided in the order they came, each on the outcome of the one before.
+A decision is handed out only after the commit that holds it. When the transaction fails, every caller of the batch gets the failure and may submit
+again: events are safe to repeat.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field, replace
+from datetime import datetime, timedelta
+from uuid import UUID
+
+import structlog
+from materials.v1 import errors_pb2
+
+from servicekit.errors import ServiceError, Unavailable
+from servicekit.postgres import Postgres
+from status_service import record_store
+from status_service.state_machine import (
+    PENDING,
+    TAKEN_AWAY,
+    Decision,
+    Event,
+    Policy,
+    Record,
+    Transition,
+    Verdict,
+    decide,
+)
+
+log = structlog.get_logger()
+
+MAX_BATCH = 500
+MAX_QUEUED = 20_000
+
+
+@dataclass(frozen=True, slots=True)
+class Change:
+    """What watchers and workers are told of a commit: the record, and the lease it revoked, if any."""
+
+    record: Record
+    revoked_worker: str = ""
+    revoked_attempt: int = 0
+
+
+class UnknownMaterial(ServiceError):
+    """MATERIAL_NOT_FOUND: no row has this id."""
+
+    def __init__(self) -> None:
+        super().__init__(errors_pb2.ERROR_REASON_MATERIAL_NOT_FOUND, "there is no such material")
+
+
+@dataclass(slots=True)
+class _Submission:
+    material_id: UUID
+    event: Event | None  # None: insert `record`
+    record: Record | None = None
+    done: asyncio.Future[Decision] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
+
+
+class RecordWriter:
+    """A part: the only writer of `materials`, but for the announcer's own columns."""
+
+    def __init__(self, postgres: Postgres, policy: Policy, on_commit: Callable[[Sequence[Change]], None]) -> None:
+        self._postgres, self._policy, self._on_commit = postgres, policy, on_commit
+        self._queue: list[_Submission] = []
+        self._waiting = asyncio.Event()
+        self._task: asyncio.Task[None] | None = None
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Begins to write."""
+        self._task = tasks.create_task(self._run(), name="record-writer")
+
+    async def stop(self) -> None:
+        """Writes what was submitted, then ends."""
+        if self._task is None:
+            return
+        if waiting := [submission.done for submission in self._queue]:
+            await asyncio.wait(waiting, timeout=5.0)
+        self._task.cancel()
+        await asyncio.wait([self._task])
+
+    async def submit(self, material_id: UUID, event: Event) -> Decision:
+        """The decision on an event, durable. Raises UnknownMaterial, and Unavailable when the database is away or too much waits."""
+        return await self._enqueue(_Submission(material_id, event)).done
+
+    def submit_nowait(self, material_id: UUID, event: Event) -> asyncio.Future[Decision]:
+        """As `submit`, for callers that keep their own order."""
+        return self._enqueue(_Submission(material_id, event)).done
+
+    async def create(self, record: Record) -> Decision:
+        """APPLIED with the new record, or REPEATED with the one that has its id or request id. Raises as `submit`, and REQUEST_ID_REUSED."""
+        return await self._enqueue(_Submission(record.material_id, None, record)).done
+
+    def _enqueue(self, submission: _Submission) -> _Submission:
+        if len(self._queue) >= MAX_QUEUED:
+            raise Unavailable(errors_pb2.ERROR_REASON_DATABASE_UNAVAILABLE, "too many changes wait to be written")
+        self._queue.append(submission)
+        self._waiting.set()
+        return submission
+
+    async def _run(self) -> None:
+        while True:
+            await self._waiting.wait()
+            batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
+            if not self._queue:
+                self._waiting.clear()
+            # A caller that went away no longer wants it; what it began may still be wanted, so only those not begun are dropped.
+            batch = [submission for submission in batch if not submission.done.cancelled()]
+            if batch:
+                await self._write(batch)
+
+    async def _write(self, batch: list[_Submission]) -> None:
+        try:
+            answers, changes = await self._commit(batch)
+        except Exception as error:
+            if not isinstance(error, ServiceError):
+                log.exception("batch of changes failed", size=len(batch))
+            for submission in batch:
+                if not submission.done.done():
+                    submission.done.set_exception(error)
+            return
+        # Watchers first: whoever hears the answer may already look.
+        self._on_commit(changes)
+        for submission, answer in zip(batch, answers, strict=True):
+            if submission.done.done():
+                continue
+            if isinstance(answer, Decision):
+                submission.done.set_result(answer)
+            else:
+                submission.done.set_exception(answer)
+
+    async def _commit(self, batch: list[_Submission]) -> tuple[list[Decision | ServiceError], list[Change]]:
+        async with self._postgres.connection() as connection, connection.transaction():
+            known = await record_store.lock(connection, {s.material_id for s in batch if s.event is not None})
+            now = await connection.fetchval(record_store.NOW)
+            # The Ingest that asked publishes it itself, and has this long to do so.
+            own = {
+                "created_at": now,
+                "updated_at": now,
+                "announce_lease_expires_at": now + timedelta(seconds=self._policy.announce_lease),
+            }
+            created = {s.material_id: replace(s.record, **own) for s in batch if s.record is not None}
+            inserted: set[UUID] = set()
+            found: list[Record] = []
+            if created:
+                inserted = await record_store.insert(connection, list(created.values()))
+                missed = [record for record in created.values() if record.material_id not in inserted]
+                found = await record_store.find_by_request(connection, missed) if missed else []
+            book = _Book(known, {key: created[key] for key in inserted}, found)
+            answers: list[Decision | ServiceError] = []
+            for submission in batch:
+                if submission.event is None:
+                    answers.append(book.create(created[submission.material_id]))
+                else:
+                    answers.append(book.apply(submission.material_id, submission.event, self._policy, now))
+            if book.changed:
+                per_course = Counter(book.records[key].course_id for key in book.changed)
+                newest = await record_store.advance_courses(connection, per_course)
+                book.number(newest)
+            if book.touched:
+                await record_store.update(connection, [book.records[key] for key in sorted(book.touched)])
+            if book.lines:
+                await record_store.insert_transitions(connection, book.lines, now)
+        return [book.final(answer) for answer in answers], book.changes()
+
+
+class _Book:
+    """The rows of one batch while it is decided."""
+
+    def __init__(self, known: dict[UUID, Record], inserted: dict[UUID, Record], found: list[Record]) -> None:
+        self._before = dict(known)
+        self.records = {**known, **inserted}
+        self.touched = set(inserted)
+        self.changed: dict[UUID, None] = dict.fromkeys(inserted)
+        self.lines: list[tuple[UUID, int, Transition]] = [
+            (key, 1, Transition(0, PENDING, "created", record.owner_id, 0, "", 0)) for key, record in inserted.items()
+        ]
+        self._inserted = set(inserted)
+        self._found = [*found, *inserted.values()]
+
+    def create(self, wanted: Record) -> Decision | ServiceError:
+        if wanted.material_id in self._inserted:
+            self._inserted.discard(wanted.material_id)
+            return Decision(Verdict.APPLIED, self.records[wanted.material_id], changed=True)
+        for record in self._found:
+            same_request = wanted.request_id and (record.owner_id, record.request_id) == (
+                wanted.owner_id,
+                wanted.request_id,
+            )
+            if not same_request and record.material_id != wanted.material_id:
+                continue
+            content = ("owner_id", "course_id", "name", "file_size", "sha256")
+            if all(getattr(record, name) == getattr(wanted, name) for name in content):
+                return Decision(Verdict.REPEATED, record)
+            break
+        return ServiceError(
+            errors_pb2.ERROR_REASON_REQUEST_ID_REUSED, "this request id was used for another upload; use a new one"
+        )
+
+    def apply(self, material_id: UUID, event: Event, policy: Policy, now: datetime) -> Decision | ServiceError:
+        record = self.records.get(material_id)
+        if record is None:
+            return UnknownMaterial()
+        decision = decide(record, event, now, policy)
+        if decision.record is not record:
+            self.records[material_id] = decision.record
+            self.touched.add(material_id)
+        if decision.changed:
+            self.changed[material_id] = None
+        if decision.transition is not None:
+            self.lines.append((material_id, decision.record.revision, decision.transition))
+        return decision
+
+    def number(self, newest: dict[str, int]) -> None:
+        """Gives each changed record its course revision, in the order the changes came."""
+        for key in reversed(self.changed):
+            course = self.records[key].course_id
+            self.records[key] = replace(self.records[key], course_revision=newest[course])
+            newest[course] -= 1
+
+    def final(self, answer: Decision | ServiceError) -> Decision | ServiceError:
+        """The answer with the numbers that only the whole batch knows."""
+        if isinstance(answer, Decision) and answer.record.material_id in self.changed:
+            final = self.records[answer.record.material_id]
+            return replace(answer, record=replace(answer.record, course_revision=final.course_revision))
+        return answer
+
+    def changes(self) -> list[Change]:
+        result = []
+        for key in self.changed:
+            before, after = self._before.get(key), self.records[key]
+            taken_away = after.attempt_outcome in TAKEN_AWAY and after.attempt_outcome != (
+                before and before.attempt_outcome
+            )
+            if before is not None and before.lease_worker and taken_away:
+                result.append(Change(after, before.lease_worker, before.attempt))
+            else:
+                result.append(Change(after))
+        return result

@@ -1,0 +1,80 @@
+"""The composition root of the Status service."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from pathlib import Path
+
+from materials.v1 import record_service_pb2_grpc, status_service_pb2_grpc
+
+from servicekit.bootstrap import token_verifier
+from servicekit.interceptor import CallInterceptor
+from servicekit.manager import ServiceManager
+from servicekit.nats_link import NatsLink
+from servicekit.postgres import Postgres
+from servicekit.server import GrpcServer, Health
+from status_service.announcing import Announcing
+from status_service.api import StatusApi
+from status_service.change_feed import ChangeFeed
+from status_service.lease_reaper import LeaseReaper
+from status_service.opaque_tokens import OpaqueTokens
+from status_service.record_api import RecordApi
+from status_service.record_writer import Change, RecordWriter
+from status_service.settings import StatusSettings
+from status_service.state_machine import Policy
+from status_service.watching import Watching
+
+
+def build(settings: StatusSettings) -> ServiceManager:
+    """All parts of one replica, in start order."""
+    policy = Policy(
+        lease=settings.lease_seconds,
+        max_failures=settings.max_attempts,
+        max_crashes=settings.max_crashes,
+        backoff_base=settings.retry_backoff_seconds,
+        backoff_cap=settings.retry_backoff_cap_seconds,
+    )
+    postgres = Postgres(
+        settings.status_database_url.get_secret_value(),
+        schema=settings.status_database_schema,
+        migrations=Path(__file__).parent / "migrations",
+        max_connections=settings.status_database_connections,
+        statement_cache_size=settings.status_statement_cache,
+    )
+    nats = NatsLink(settings.nats_url, name="status_service")
+    feed = ChangeFeed(postgres, nats)
+    announcing = Announcing(postgres, policy)
+
+    def committed(changes: Sequence[Change]) -> None:
+        feed.committed(changes)
+        announcing.committed(changes)
+
+    writer = RecordWriter(postgres, policy, committed)
+    tokens = OpaqueTokens(settings.service_token_secret.get_secret_value())
+    watching = Watching(postgres, feed, tokens, max_watches=settings.max_watches)
+    status_api = StatusApi(postgres, writer, watching, tokens)
+    record_api = RecordApi(writer, announcing, feed, policy)
+    server = GrpcServer(
+        settings,
+        CallInterceptor(token_verifier(settings)),
+        health=Health(),
+        services=[
+            (
+                "materials.v1.StatusService",
+                lambda server: status_service_pb2_grpc.add_StatusServiceServicer_to_server(status_api, server),
+            ),
+            (
+                "materials.v1.RecordService",
+                lambda server: record_service_pb2_grpc.add_RecordServiceServicer_to_server(record_api, server),
+            ),
+        ],
+        on_drain=[watching.drain, record_api.drain, announcing.drain],
+    )
+    manager = ServiceManager("status_service")
+    manager.add("postgres", postgres)
+    manager.add("nats", nats)
+    manager.add("change feed", feed)
+    manager.add("record writer", writer)
+    manager.add("lease reaper", LeaseReaper(postgres, writer, policy))
+    manager.add("server", server)
+    return manager

@@ -1,0 +1,39 @@
+"""Every environment variable of the Status service."""
+
+from __future__ import annotations
+
+from pydantic import Field, SecretStr
+
+from servicekit.settings import ServiceSettings
+
+
+class StatusSettings(ServiceSettings):
+    """The record of materials."""
+
+    listen_address: str = Field("0.0.0.0:50052", description="host:port that the gRPC server listens on")
+    status_database_url: SecretStr = Field(
+        description="Postgres of the record: postgresql://user:password@host:port/database"
+    )
+    status_database_schema: str = Field(
+        "status", description="schema that holds the record; created beforehand, owned by the user"
+    )
+    status_database_connections: int = Field(8, gt=0, description="most connections this replica opens to Postgres")
+    status_statement_cache: int = Field(
+        256, ge=0, description="prepared statements kept per connection; 0 behind pgbouncer in transaction mode"
+    )
+    lease_seconds: float = Field(
+        20.0,
+        gt=1,
+        description="how long a processor may be silent before its material is given to another one, in seconds",
+    )
+    max_attempts: int = Field(
+        5, gt=0, description="consecutive failed attempts without a new page before a material is FAILED"
+    )
+    max_crashes: int = Field(
+        3, gt=0, description="consecutive deaths of the processor without a new page before a material is FAILED"
+    )
+    retry_backoff_seconds: float = Field(
+        2.0, gt=0, description="wait before the second attempt, in seconds; doubles with each, with jitter"
+    )
+    retry_backoff_cap_seconds: float = Field(120.0, gt=0, description="longest wait between two attempts, in seconds")
+    max_watches: int = Field(10_000, gt=0, description="watches this replica serves at once")

@@ -1,0 +1,170 @@
+"""Watches: subscribe, read the snapshot, then send what is newer.
+
+The order matters: what is committed between the two first steps is in the snapshot, in the mailbox, or in both, never in neither. What is in both is told by
+its number and sent once. A watch of a course is a walk along the course's revisions: the snapshot, a resumed watch and a lagging watcher are the same
+read from where it stands. A resume token names the course and that number.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
+from uuid import UUID
+
+from materials.v1 import errors_pb2
+from materials.v1 import status_service_pb2 as pb
+
+from servicekit.errors import ServiceError, Unavailable
+from servicekit.identity import Caller
+from servicekit.postgres import Postgres
+from status_service import record_store
+from status_service.change_feed import ChangeFeed, CourseChange, Mailbox
+from status_service.material_view import to_material
+from status_service.opaque_tokens import OpaqueTokens
+from status_service.state_machine import COMPLETED, FAILED, Record
+
+SNAPSHOT_ROWS = 500
+
+
+class Watching:
+    """Serves watches from the feed and the record; ends them all at once when the service drains."""
+
+    def __init__(self, postgres: Postgres, feed: ChangeFeed, tokens: OpaqueTokens, *, max_watches: int) -> None:
+        self._postgres, self._feed, self._tokens = postgres, feed, tokens
+        self._max_watches = max_watches
+        self._open: set[Mailbox] = set()
+        self._draining = False
+
+    def drain(self) -> None:
+        """Ends every watch with SHUTTING_DOWN: its client resumes at another replica."""
+        self._draining = True
+        for mailbox in self._open:
+            mailbox.filled.set()
+
+    async def material(self, record: Record, after_revision: int) -> AsyncIterator[pb.WatchMaterialResponse]:
+        """The states of a visible material newer than `after_revision`; ends after a terminal one."""
+        material_id = str(record.material_id)
+        async with self._mailbox(record.course_id, material_id) as mailbox:
+            rows = await self._postgres.fetch(record_store.GET, [record.material_id])
+            if not rows:
+                raise not_found()
+            current = record_store.to_record(rows[0])
+            # Also when `after_revision` is from a future that did not happen: the watcher then learns what is.
+            if current.revision != after_revision or current.ended:
+                yield pb.WatchMaterialResponse(material=to_material(current))
+            seen, ended = current.revision, current.ended
+            while not ended:
+                changes, _ = await self._next(mailbox)
+                for change in changes:
+                    if change.deleted:
+                        raise not_found()
+                    if change.material.revision > seen:
+                        seen = change.material.revision
+                        yield change.watch_material_response
+                        ended = change.material.processing_status in (COMPLETED, FAILED)
+
+    async def course(self, caller: Caller, course_id: str, resume_token: str) -> AsyncIterator[pb.WatchCourseResponse]:
+        """A course's snapshot, or what is newer than the token, then every change that the caller may see."""
+        position = self._resume(course_id, resume_token)
+        resumed = bool(resume_token)
+        async with self._mailbox(course_id) as mailbox:
+            if resumed:
+                row = await self._postgres.fetchrow(record_store.COURSE_REVISION, course_id)
+                if position > (row["revision"] if row else 0):
+                    raise invalid_resume_token()
+            snapshot = True
+            while True:
+                # Everything between the position and now, a page at a time.
+                while True:
+                    rows = await self._postgres.fetch(record_store.COURSE_SINCE, course_id, position, SNAPSHOT_ROWS)
+                    for record in map(record_store.to_record, rows):
+                        position = record.course_revision
+                        change = CourseChange(to_material(record), position, record.deleted_at is not None)
+                        if caller.may_read(owner_id=record.owner_id, course_id=course_id) and not (
+                            snapshot and not resumed and change.deleted
+                        ):
+                            yield self._course_response(course_id, change, complete=resumed or not snapshot)
+                    if len(rows) < SNAPSHOT_ROWS:
+                        break
+                if snapshot:
+                    snapshot = False
+                    yield pb.WatchCourseResponse(
+                        snapshot_complete=pb.SnapshotComplete(), resume_token=self._token(course_id, position)
+                    )
+                lagging = False
+                while not lagging:
+                    changes, lagging = await self._next(mailbox)
+                    for change in changes if not lagging else ():
+                        if change.course_revision <= position:
+                            continue
+                        position = change.course_revision
+                        if caller.may_read(owner_id=change.material.owner_id, course_id=course_id):
+                            yield self._course_response(course_id, change, complete=True)
+
+    def _course_response(self, course_id: str, change: CourseChange, *, complete: bool) -> pb.WatchCourseResponse:
+        token = self._token(course_id, change.course_revision) if complete else ""
+        if change.deleted:
+            return pb.WatchCourseResponse(deleted_material_id=change.material.id, resume_token=token)
+        return pb.WatchCourseResponse(material=change.material, resume_token=token)
+
+    def _token(self, course_id: str, position: int) -> str:
+        return self._tokens.seal({"course": course_id, "revision": position})
+
+    def _resume(self, course_id: str, token: str) -> int:
+        if not token:
+            return 0
+        content = self._tokens.open(token)
+        if content is None or content.get("course") != course_id or not isinstance(content.get("revision"), int):
+            raise invalid_resume_token()
+        return int(content["revision"])
+
+    async def _next(self, mailbox: Mailbox) -> tuple[list[CourseChange], bool]:
+        await mailbox.filled.wait()
+        if self._draining:
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_SHUTTING_DOWN, "this replica is stopping; resume the watch", retry_after=0.1
+            )
+        return mailbox.take()
+
+    @asynccontextmanager
+    async def _mailbox(self, course_id: str, material_id: str = "") -> AsyncIterator[Mailbox]:
+        if len(self._open) >= self._max_watches:
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_TOO_MANY_WATCHES, "this replica serves as many watches as it can", retry_after=5
+            )
+        async with asyncio.timeout(10.0):
+            mailbox = await self._feed.subscribe(course_id, material_id)
+        self._open.add(mailbox)
+        try:
+            if self._draining:
+                mailbox.filled.set()
+            yield mailbox
+        finally:
+            self._open.discard(mailbox)
+            self._feed.unsubscribe(course_id, mailbox)
+
+
+def not_found() -> ServiceError:
+    """The one answer for what is not there and what the caller may not see."""
+    return ServiceError(errors_pb2.ERROR_REASON_MATERIAL_NOT_FOUND, "there is no such material")
+
+
+def invalid_resume_token() -> ServiceError:
+    """The token is not ours, of another course, or from a future that did not happen."""
+    return ServiceError(
+        errors_pb2.ERROR_REASON_RESUME_TOKEN_INVALID, "this resume token is not valid here; start again without one"
+    )
+
+
+def visible(record: Record | None, caller: Caller) -> Record:
+    """The record if the caller may see it. Raises MATERIAL_NOT_FOUND, in the same words as for an unknown id."""
+    if record is None or not caller.may_read(owner_id=record.owner_id, course_id=record.course_id):
+        raise not_found()
+    return record
+
+
+async def find(postgres: Postgres, material_id: UUID | None) -> Record | None:
+    """The record of an id, if it is there and not deleted."""
+    rows = await postgres.fetch(record_store.GET, [material_id]) if material_id is not None else []
+    return record_store.to_record(rows[0]) if rows else None
