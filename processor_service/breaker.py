@@ -7,6 +7,7 @@
     OPEN       cool-down over                             HALF_OPEN, the prober asks the Brain for its health
     HALF_OPEN  probe says healthy                         CLOSED, on trial: the next "unavailable" opens it at once
     HALF_OPEN  probe says unhealthy                       OPEN, longer cool-down
+    CLOSED     the check at the start says unhealthy      OPEN, cool-down drawn
 
 Outcomes of calls that were under way when it opened change nothing: the prober decides. The cool-down grows with each
 opening until a real call has succeeded, because a Brain whose health page is up while its models are down would
@@ -149,6 +150,13 @@ class BrainBreaker:
             raise
         self._become(call_answered(self._breaker))
         return result
+
+    async def check(self) -> bool:
+        """Asks for the Brain's health now, before any call, and opens when it is away. Returns the answer."""
+        healthy = await self._probe()
+        if not healthy and self.state is BreakerState.CLOSED:
+            self._become(_opened(self._breaker, self._policy, now=self._clock(), random=self._random()))
+        return healthy
 
     async def run(self) -> None:
         """The prober: while the breaker is open, asks for the Brain's health after each cool-down. Ends by cancellation."""

@@ -70,7 +70,9 @@ def load_or_create(path: Path) -> Credentials:
         raise DataUnusable(
             f"cannot read {path}: {error}; restore it, or delete {path.parent} to start from nothing"
         ) from None
-    credentials = Credentials(**{each.name: kept.get(each.name) or secrets.token_urlsafe(32) for each in fields(Credentials)})
+    credentials = Credentials(
+        **{each.name: kept.get(each.name) or secrets.token_urlsafe(32) for each in fields(Credentials)}
+    )
     if kept != asdict(credentials):
         write_private(path, json.dumps(asdict(credentials), indent=2) + "\n")
     return credentials

@@ -1,14 +1,14 @@
 """Where everything of one stack is kept, and the lock that makes it one stack.
 
-    DIR/lock            held (flock) while a stack runs; the kernel lets go of it however the holder ends
-    DIR/secrets.json    keys and passwords, made once
-    DIR/ports.json      the ports of the last start
-    DIR/processes.json  what runs now, for cleaning up after a supervisor that was killed
-    DIR/stack.json      endpoints and tokens of the running stack, for clients
-    DIR/postgres/       the database cluster
-    DIR/nats/           JetStream's files, DIR/nats.conf its configuration
-    DIR/objects/        the uploaded files
-    DIR/logs/           one log a process
+DIR/lock            held (flock) while a stack runs; the kernel lets go of it however the holder ends
+DIR/secrets.json    keys and passwords, made once
+DIR/ports.json      the ports of the last start
+DIR/processes.json  what runs now, for cleaning up after a supervisor that was killed
+DIR/stack.json      endpoints and tokens of the running stack, for clients
+DIR/postgres/       the database cluster
+DIR/nats/           JetStream's files, DIR/nats.conf its configuration
+DIR/objects/        the uploaded files
+DIR/logs/           one log a process
 """
 
 from __future__ import annotations

@@ -66,7 +66,11 @@ def why_unusable(port: int) -> str | None:
             probe.bind((HOST, port))
             probe.listen(1)
         except OSError as error:
-            return "the port is in use" if error.errno == errno.EADDRINUSE else f"the port is not usable ({error.strerror})"
+            return (
+                "the port is in use"
+                if error.errno == errno.EADDRINUSE
+                else f"the port is not usable ({error.strerror})"
+            )
     return None
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import io
 import math
 import os
@@ -12,7 +13,7 @@ import subprocess
 import sys
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import AsyncIterator, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
@@ -74,6 +75,16 @@ def samples(tmp_path_factory: pytest.TempPathFactory) -> list[Sample]:
     return write_samples(tmp_path_factory.mktemp("samples"))
 
 
+@pytest.fixture(scope="session")
+def readings(client: httpx.Client, samples: list[Sample]) -> list[str]:
+    """What the Brain reads in each sample."""
+    kinds = {".pdf": "application/pdf", ".png": "image/png"}
+    return [
+        read(client, sample.path.read_bytes(), name=sample.path.name, content_type=kinds[sample.path.suffix])
+        for sample in samples
+    ]
+
+
 def picture(*lines: str, size: tuple[int, int] = (900, 260)) -> Image.Image:
     page = Image.new("RGB", size, "white")
     draw = ImageDraw.Draw(page)
@@ -89,7 +100,7 @@ def encoded(image: Image.Image, file_format: str, **options: object) -> bytes:
 
 
 def pdf(*pages: str, password: str | None = None) -> bytes:
-    document = FPDF(format="A5")
+    document = FPDF(format="A4")
     document.set_font("Helvetica", size=16)
     for text in pages:
         document.add_page()
@@ -135,17 +146,16 @@ def test_calls_that_come_while_the_models_load_wait_for_them(tmp_path: Path) -> 
         assert http.get("/").json()["models"] == "ready"
 
 
-def test_a_born_digital_pdf_is_read_page_by_page_and_joined(client: httpx.Client, samples: list[Sample]) -> None:
-    response = read(client, samples[0].path.read_bytes(), name="notes.pdf", content_type="application/pdf")
-    found = re.fullmatch(r"--- Page 1 ---\n(.+)\n\n--- Page 2 ---\n(.+)", response, re.DOTALL)
-    assert found is not None, response
+def test_a_born_digital_pdf_is_read_page_by_page_and_joined(readings: list[str]) -> None:
+    found = re.fullmatch(r"--- Page 1 ---\n(.+)\n\n--- Page 2 ---\n(.+)", readings[0], re.DOTALL)
+    assert found is not None, readings[0]
     first, second = (" ".join(page.split()) for page in found.groups())
     assert "The oxygen that is released comes from the water, not from the carbon dioxide." in first
     assert "yeast turns it into ethanol and carbon dioxide, which is what makes bread rise." in second
 
 
-def test_a_scanned_page_is_read_with_its_paragraphs(client: httpx.Client, samples: list[Sample]) -> None:
-    paragraphs = [" ".join(part.split()) for part in read(client, samples[1].path.read_bytes()).split("\n\n")]
+def test_a_scanned_page_is_read_with_its_paragraphs(readings: list[str]) -> None:
+    paragraphs = [" ".join(part.split()) for part in readings[1].split("\n\n")]
     assert paragraphs[0] == "Bayes' theorem"
     assert (
         "A disease affects one person in a hundred. A test finds 90 percent of those who have it, and gives a false "
@@ -292,18 +302,16 @@ def test_a_text_longer_than_the_model_reads_is_embedded(client: httpx.Client) ->
     assert len(embedding(client, "光合作用" * 400)) == 1024
 
 
-def test_the_demos_questions_find_their_pages(client: httpx.Client, samples: list[Sample]) -> None:
-    passages: list[tuple[Path, int, str]] = []
-    for sample in samples:
-        name, kind = sample.path.name, "application/pdf" if sample.path.suffix == ".pdf" else "image/png"
-        response = read(client, sample.path.read_bytes(), name=name, content_type=kind)
-        pages = re.split(r"--- Page \d+ ---\n", response)[1:] or [response]
-        passages += [
-            (sample.path, number, passage)
-            for number, page in enumerate(pages, start=1)
-            for passage in page.split("\n\n")
-            if passage.strip()
-        ]
+def test_the_demos_questions_find_their_pages(client: httpx.Client, samples: list[Sample], readings: list[str]) -> None:
+    passages = [
+        (sample.path, number, passage)
+        for sample, reading in zip(samples, readings, strict=True)
+        for number, page in enumerate(
+            re.split(r"--- Page \d+ ---\n", reading.removeprefix("--- Page 1 ---\n")), start=1
+        )
+        for passage in page.split("\n\n")
+        if passage.strip()
+    ]
     vectors = [embedding(client, passage) for _, _, passage in passages]
     for sample in samples:
         asked = embedding(client, sample.question)
@@ -324,7 +332,7 @@ def test_a_prompt_alone_is_answered_from_its_context_and_says_how(client: httpx.
 
 
 def test_embeddings_do_not_wait_for_pages_that_are_being_read(client: httpx.Client) -> None:
-    long_document = pdf(*["the quick brown fox jumps over the lazy dog " * 12] * 6)
+    long_document = pdf(*["the quick brown fox jumps over the lazy dog " * 12] * 2)
     finished: list[str] = []
 
     def read_long_document() -> None:
@@ -340,31 +348,32 @@ def test_embeddings_do_not_wait_for_pages_that_are_being_read(client: httpx.Clie
     assert finished == ["embedding", "reading"]
 
 
-def test_callers_beyond_the_queue_are_told_when_to_come_back(client: httpx.Client) -> None:
-    with brain_busy(client) as replies:
-        refused = next(reply for reply in replies if reply.status_code == 429)
-    assert int(refused.headers["Retry-After"]) > 0
-    assert isinstance(refused.json()["detail"], str)
+async def test_callers_beyond_the_queue_are_told_when_to_come_back(client: httpx.Client) -> None:
+    page = encoded(picture("chloroplast"), "PNG")
+    async with httpx.AsyncClient(base_url=client.base_url, timeout=120, trust_env=False) as http:
+
+        async def call() -> httpx.Response:
+            return await http.post("/router", data=PROMPT, files={"image": ("page.png", page, "image/png")})
+
+        calls = [asyncio.create_task(call()) for _ in range(80)]
+        try:
+            async for reply in _as_they_come(calls):
+                if reply.status_code == 429:
+                    break
+                assert reply.status_code == 200
+            else:
+                pytest.fail("no call was refused")
+        finally:
+            for waiting in calls:
+                waiting.cancel()
+            await asyncio.gather(*calls, return_exceptions=True)
+    assert int(reply.headers["Retry-After"]) > 0
+    assert isinstance(reply.json()["detail"], str)
 
 
-@contextmanager
-def brain_busy(client: httpx.Client) -> Iterator[list[httpx.Response]]:
-    """The replies to more calls at once than the reading lane holds."""
-    page = encoded(picture(*["chloroplast and mitochondrion"] * 3), "PNG")
-    replies: list[httpx.Response] = []
-    files = {"image": ("page.png", page, "image/png")}
-
-    def call() -> None:
-        with httpx.Client(base_url=client.base_url, timeout=120, trust_env=False) as http:
-            replies.append(http.post("/router", data=PROMPT, files=files))
-
-    callers = [threading.Thread(target=call) for _ in range(60)]
-    for caller in callers:
-        caller.start()
-    for caller in callers:
-        caller.join()
-    assert {reply.status_code for reply in replies} == {200, 429}
-    yield replies
+async def _as_they_come(calls: list[asyncio.Task[httpx.Response]]) -> AsyncIterator[httpx.Response]:
+    for call in asyncio.as_completed(calls):
+        yield await call
 
 
 def test_work_of_a_caller_that_hung_up_is_dropped(client: httpx.Client, log_file: Path) -> None:

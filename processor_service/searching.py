@@ -1,0 +1,79 @@
+"""Search by meaning within a course."""
+
+from __future__ import annotations
+
+import grpc
+from materials.v1 import errors_pb2, status_service_pb2, status_service_pb2_grpc
+from materials.v1 import processor_service_pb2 as pb
+
+from processor_service.brain import BrainClient
+from processor_service.brain_errors import BrainError
+from processor_service.index_store import IndexStore
+from servicekit import validation
+from servicekit.channels import Peer, bearer
+from servicekit.errors import FieldInvalid, Unavailable
+from servicekit.identity import Caller
+
+MAX_QUERY_CHARS = 500
+MAX_LIMIT = 10
+#: Looked up beyond the limit, for those whose material was deleted a moment ago.
+SPARE_HITS = 20
+RECORD_DEADLINE_SECONDS = 10.0
+
+
+class Searching:
+    """Embeds the query, compares it with every passage of the course, and lets the record say what the caller may see."""
+
+    def __init__(self, index: IndexStore, brain: BrainClient, status: Peer, *, default_limit: int) -> None:
+        self._index, self._brain, self._status, self._default_limit = index, brain, status, default_limit
+
+    async def search(self, caller: Caller, request: pb.SearchMaterialsRequest) -> list[pb.SearchResult]:
+        """The nearest passages, best first. Raises FieldInvalid, Unavailable."""
+        course_id = validation.course_id(request.course_id)
+        query = request.query.replace("\0", " ").strip()
+        if not 1 <= len(query) <= MAX_QUERY_CHARS:
+            raise FieldInvalid("query", f"must have 1-{MAX_QUERY_CHARS} characters, has {len(query)}")
+        if not 0 <= request.limit <= MAX_LIMIT:
+            raise FieldInvalid("limit", f"must be from 1 to {MAX_LIMIT}, or 0 for {self._default_limit}")
+        limit = request.limit or self._default_limit
+        try:
+            embedding = await self._brain.embed(query)
+        except BrainError as error:
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_BRAIN_UNAVAILABLE,
+                "the AI Brain cannot read the query at the moment; try again shortly",
+                retry_after=error.retry_after or 2.0,
+            ) from error
+        owner_id = None if caller.may_read_course(course_id) else caller.subject
+        hits = await self._index.nearest(embedding, course_id, owner_id, limit + SPARE_HITS)
+        names = await self._visible_names(caller, {str(hit.material_id) for hit in hits})
+        return [
+            pb.SearchResult(
+                material_id=str(hit.material_id),
+                material_name=names[str(hit.material_id)],
+                page_number=hit.page_number,
+                excerpt=hit.text,
+                score=hit.score,
+                start_offset=hit.start_offset,
+                end_offset=hit.end_offset,
+                heading=hit.heading,
+            )
+            for hit in hits
+            if str(hit.material_id) in names
+        ][:limit]
+
+    async def _visible_names(self, caller: Caller, material_ids: set[str]) -> dict[str, str]:
+        if not material_ids:
+            return {}
+        stub = status_service_pb2_grpc.StatusServiceStub(self._status.channel)
+        try:
+            found = await stub.BatchGetMaterials(
+                status_service_pb2.BatchGetMaterialsRequest(material_ids=sorted(material_ids)),
+                metadata=bearer(caller.token),
+                timeout=RECORD_DEADLINE_SECONDS,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE, "the record of materials cannot be reached; try again"
+            ) from error
+        return {material.id: material.name for material in found.materials}

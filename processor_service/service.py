@@ -1,0 +1,170 @@
+"""The composition root of the Processor service."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import secrets
+import socket
+from pathlib import Path
+
+import structlog
+from materials.v1 import processor_service_pb2_grpc
+
+from processor_service.api import ProcessorApi
+from processor_service.brain import BrainClient, open_http
+from processor_service.brain_reader import BrainReader
+from processor_service.breaker import BrainBreaker, Breaker, BreakerState
+from processor_service.index_store import IndexStore, prepare_connection
+from processor_service.purging import Purger
+from processor_service.reading import MaterialReader
+from processor_service.rendering import RenderLimits
+from processor_service.searching import Searching
+from processor_service.settings import ProcessorSettings
+from processor_service.status_reporter import StatusReporter
+from processor_service.worker import Worker
+from servicekit.bootstrap import service_tokens, token_verifier
+from servicekit.channels import Peer
+from servicekit.durable_consumer import DurableConsumer
+from servicekit.interceptor import CallInterceptor
+from servicekit.manager import ServiceManager
+from servicekit.nats_link import NatsLink
+from servicekit.object_store import ObjectStore
+from servicekit.postgres import Postgres
+from servicekit.server import GrpcServer, Health
+
+log = structlog.get_logger()
+
+STREAM = "MATERIALS"
+UPLOADED = "materials.v1.uploaded"
+DELETED = "materials.v1.deleted"
+BRAIN_HEALTH = "ai_brain"
+
+
+class Brain:
+    """A part: the Brain's HTTP client, and the breaker that watches over it and tells the health service."""
+
+    def __init__(self, settings: ProcessorSettings, health: Health) -> None:
+        self._health = health
+        self._http = open_http(
+            token=settings.ai_brain_token.get_secret_value() or None,
+            ca_file=settings.ai_brain_ca_file,
+            max_connections=settings.ai_brain_concurrency + settings.ai_brain_embedding_concurrency + 4,
+        )
+        self.client = self._client(settings, settings.ai_brain_timeout)
+        self.search_client = self._client(settings, settings.search_timeout)
+        self._changes: asyncio.Queue[Breaker] = asyncio.Queue(100)
+        self.breaker = BrainBreaker(self.client.healthy, on_change=self._changes.put_nowait)
+        self.reader = BrainReader(
+            self.client,
+            self.breaker,
+            pages=settings.ai_brain_concurrency,
+            embeddings=settings.ai_brain_embedding_concurrency,
+        )
+        self._tasks: list[asyncio.Task[None]] = []
+
+    def _client(self, settings: ProcessorSettings, timeout: float) -> BrainClient:
+        return BrainClient(
+            self._http,
+            endpoint=settings.ai_brain_endpoint,
+            timeout_seconds=timeout,
+            embedding_dimensions=settings.embedding_dimensions,
+        )
+
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
+        """Looks whether the Brain is there; goes on either way."""
+        await self._health.set(BRAIN_HEALTH, True)
+        await self.breaker.check()
+        self._tasks = [
+            tasks.create_task(self.breaker.run(), name="brain-prober"),
+            tasks.create_task(self._tell(), name="brain-health"),
+        ]
+
+    async def stop(self) -> None:
+        """Closes the connections to the Brain."""
+        for task in self._tasks:
+            task.cancel()
+        if self._tasks:
+            await asyncio.wait(self._tasks)
+        await self._http.aclose()
+
+    async def _tell(self) -> None:
+        while True:
+            state = (await self._changes.get()).state
+            await self._health.set(BRAIN_HEALTH, state is BreakerState.CLOSED)
+            if state is BreakerState.OPEN:
+                log.warning("the AI Brain is away; materials wait for it")
+            elif state is BreakerState.CLOSED:
+                log.info("the AI Brain is back")
+
+
+def build(settings: ProcessorSettings) -> ServiceManager:
+    """All parts of one replica, in start order."""
+    worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    health = Health()
+    store = ObjectStore(settings.object_store_url)
+    postgres = Postgres(
+        settings.processor_database_url.get_secret_value(),
+        schema=settings.processor_database_schema,
+        migrations=Path(__file__).parent / "migrations",
+        max_connections=settings.processor_database_connections,
+        statement_cache_size=settings.processor_statement_cache,
+        init=prepare_connection,
+    )
+    index = IndexStore(postgres)
+    nats = NatsLink(settings.nats_url, name="processor_service")
+    status = Peer(settings.status_endpoint, service_tokens("processor", settings).current)
+    brain = Brain(settings, health)
+    reporter = StatusReporter(status, worker_id)
+    reader = MaterialReader(
+        store,
+        index,
+        brain.reader,
+        limits=RenderLimits(max_pages=settings.max_pages),
+        work_directory=settings.work_directory,
+    )
+    worker = Worker(status, reporter, reader, worker_id=worker_id, attempt_timeout=settings.material_processing_timeout)
+    searching = Searching(index, brain.search_client, status, default_limit=settings.search_result_limit)
+    api = ProcessorApi(searching, index, status)
+    server = GrpcServer(
+        settings,
+        CallInterceptor(token_verifier(settings)),
+        health=health,
+        services=[
+            (
+                "materials.v1.ProcessorService",
+                lambda server: processor_service_pb2_grpc.add_ProcessorServiceServicer_to_server(api, server),
+            )
+        ],
+    )
+    manager = ServiceManager("processor_service")
+    manager.add("postgres", postgres)
+    manager.add("nats", nats)
+    manager.add("status channel", status)
+    manager.add("brain", brain)
+    manager.add("status reporter", reporter)
+    manager.add(
+        "worker",
+        DurableConsumer(
+            nats,
+            stream=STREAM,
+            durable="processor",
+            subject=UPLOADED,
+            slots=settings.processor_slots,
+            handler=worker.handle,
+            gate=brain.breaker.wait_closed,
+        ),
+    )
+    manager.add(
+        "purger",
+        DurableConsumer(
+            nats,
+            stream=STREAM,
+            durable="processor-purger",
+            subject=DELETED,
+            slots=1,
+            handler=Purger(index, status).handle,
+        ),
+    )
+    manager.add("server", server)
+    return manager

@@ -1,0 +1,177 @@
+"""From an event to an outcome: claim, keep the lease, read, report, acknowledge.
+
+The order is what makes a job happen once: the lease before any work, every write under the attempt's number, the outcome acknowledged as durable before the
+message is. Each step may run twice without harm. Whoever loses the lease stops at once: the work task is cancelled by a revocation, or by the
+first report that the record calls STALE. On a graceful stop the lease is handed back, so that another processor goes on in a second.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+import uuid
+from collections.abc import Callable
+
+import grpc
+import structlog
+from google.protobuf.message import DecodeError
+from materials.v1 import events_pb2, material_pb2, record_service_pb2_grpc
+from materials.v1 import record_service_pb2 as pb
+from nats.aio.msg import Msg
+
+from processor_service.index_store import FencedOut
+from processor_service.outcomes import report_of
+from processor_service.reading import MaterialReader, ReadResult
+from processor_service.status_reporter import Attempt, StatusReporter
+from servicekit import validation
+from servicekit.channels import Peer
+from servicekit.durable_consumer import Again, Done, Outcome, Unreadable
+
+log = structlog.get_logger()
+
+CLAIM_DEADLINE_SECONDS = 15.0
+HAND_BACK_SECONDS = 3.0
+
+
+class Worker:
+    """Handles MaterialUploaded. One for all slots."""
+
+    def __init__(
+        self, status: Peer, reporter: StatusReporter, reader: MaterialReader, *, worker_id: str, attempt_timeout: float
+    ) -> None:
+        self._status, self._reporter, self._reader = status, reporter, reader
+        self._worker_id, self._attempt_timeout = worker_id, attempt_timeout
+
+    async def handle(self, message: Msg) -> Outcome:
+        """One event, from claim to durable outcome."""
+        try:
+            event = events_pb2.MaterialUploaded.FromString(message.data)
+        except DecodeError:
+            return Unreadable("not a MaterialUploaded")
+        if validation.parse_uuid(event.material_id) is None:
+            return Unreadable("no material id")
+        with structlog.contextvars.bound_contextvars(material_id=event.material_id):
+            try:
+                claim = await self._claim(event.material_id)
+            except grpc.aio.AioRpcError as error:
+                log.info("claim not possible", code=error.code().name)
+                return Again(random.uniform(0.5, 3.0))
+            if claim.refusal:
+                log.info("claim refused", refusal=pb.ClaimRefusal.Name(claim.refusal))
+                return Done()
+            await self._attempt(claim.material, claim.lease_duration.ToMilliseconds() / 1000)
+            return Done()
+
+    async def _claim(self, material_id: str) -> pb.ClaimMaterialResponse:
+        stub = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
+        request = pb.ClaimMaterialRequest(
+            material_id=material_id, worker_id=self._worker_id, request_id=str(uuid.uuid4())
+        )
+        return await stub.ClaimMaterial(request, metadata=self._status.metadata(), timeout=CLAIM_DEADLINE_SECONDS)
+
+    async def _attempt(self, material: material_pb2.Material, lease_seconds: float) -> None:
+        attempt: Attempt = (material.id, material.attempt)
+        log.info(
+            "attempt begins", attempt=material.attempt, name_length=len(material.name), media_type=material.media_type
+        )
+        keeper = LeaseKeeper(self._reporter, attempt, lease_seconds)
+        work = asyncio.create_task(self._work(material, keeper), name="attempt")
+        self._reporter.on_revoked(attempt, work.cancel)
+        keeping = asyncio.create_task(keeper.run(work.cancel), name="lease-keeper")
+        try:
+            await asyncio.wait([work])
+        except asyncio.CancelledError:
+            work.cancel()
+            await asyncio.wait([work])
+            await self._hand_back(attempt, "its processor is stopping; another one goes on")
+            raise
+        finally:
+            self._reporter.forget(attempt)
+            keeping.cancel()
+            await asyncio.wait([keeping])
+        if work.cancelled():
+            log.info("attempt dropped: its lease was taken away", attempt=material.attempt)
+            return
+        await self._report(attempt, work)
+
+    async def _work(self, material: material_pb2.Material, keeper: LeaseKeeper) -> ReadResult:
+        async with asyncio.timeout(self._attempt_timeout):
+            return await self._reader.read(material, keeper.progress)
+
+    async def _report(self, attempt: Attempt, work: asyncio.Task[ReadResult]) -> None:
+        error = work.exception()
+        if isinstance(error, FencedOut):
+            log.info("attempt dropped: a newer one has the document", attempt=attempt[1])
+            return
+        if error is None:
+            done = work.result()
+            result = await self._reporter.report(
+                attempt, completion=pb.Completion(pages_total=done.pages, has_embedding=done.passages > 0)
+            )
+            log.info("attempt completed", attempt=attempt[1], pages=done.pages, passages=done.passages)
+        elif isinstance(error, Exception):
+            told = report_of(error)
+            if isinstance(told, pb.HandBack):
+                result = await self._reporter.report(attempt, hand_back=told)
+            else:
+                unforeseen = told.reason == material_pb2.FAILURE_REASON_INTERNAL
+                log.warning(
+                    "attempt failed",
+                    attempt=attempt[1],
+                    reason=material_pb2.FailureReason.Name(told.reason),
+                    transient=told.transient,
+                    message=told.message,
+                    exc_info=error if unforeseen else None,
+                )
+                result = await self._reporter.report(attempt, failure=told)
+        else:
+            raise error
+        if result != pb.REPORT_RESULT_RECORDED:
+            log.info("outcome refused", attempt=attempt[1], result=pb.ReportResult.Name(result))
+
+    async def _hand_back(self, attempt: Attempt, message: str) -> None:
+        try:
+            async with asyncio.timeout(HAND_BACK_SECONDS):
+                await self._reporter.report(attempt, hand_back=pb.HandBack(message=message))
+        except TimeoutError:
+            log.warning("lease not handed back; it runs out by itself", attempt=attempt[1])
+
+
+class LeaseKeeper:
+    """Reports progress as it comes, and renews the lease at a quarter of its length when nothing comes. One report is on its way at a time: pages
+    that finish meanwhile are told together."""
+
+    def __init__(self, reporter: StatusReporter, attempt: Attempt, lease_seconds: float) -> None:
+        self._reporter, self._attempt = reporter, attempt
+        self._interval = lease_seconds / 4
+        self._progress: pb.Progress | None = None
+        self._news = asyncio.Event()
+
+    def progress(self, pages_done: int, pages_total: int) -> None:
+        """Takes in how far the work is; told as soon as may be."""
+        self._progress = pb.Progress(
+            pages_done=pages_done,
+            pages_total=pages_total,
+            stage=material_pb2.PROCESSING_STAGE_READING
+            if pages_done < pages_total
+            else material_pb2.PROCESSING_STAGE_INDEXING,
+        )
+        self._news.set()
+
+    async def run(self, lost: Callable[[], object]) -> None:
+        """Until cancelled, or until the lease is lost: then calls `lost`."""
+        while True:
+            try:
+                async with asyncio.timeout(self._interval):
+                    await self._news.wait()
+            except TimeoutError:
+                pass
+            self._news.clear()
+            progress, self._progress = self._progress, None
+            if progress is not None:
+                result = await self._reporter.report(self._attempt, progress=progress)
+            else:
+                result = await self._reporter.report(self._attempt, renewal=pb.Renewal())
+            if result == pb.REPORT_RESULT_STALE:
+                lost()
+                return

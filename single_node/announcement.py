@@ -1,0 +1,80 @@
+"""What a ready stack tells: one JSON document for programs, a screen for people."""
+
+from __future__ import annotations
+
+import json
+import shlex
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from urllib.parse import urlsplit
+
+from rich.console import Console
+
+from single_node.leftovers import RunningProcess
+from single_node.stack import Stack
+
+
+@dataclass(frozen=True)
+class Announcement:
+    """A running stack as its clients need to know it."""
+
+    stack: Stack
+    token: str = field(repr=False)
+    service_token: str = field(repr=False)
+    pids: Mapping[str, int]
+
+
+def announce(stack: Stack, *, token: str, service_token: str, running: Iterable[RunningProcess]) -> Announcement:
+    """The announcement while `running` run."""
+    return Announcement(stack, token, service_token, {process.name: process.pid for process in running})
+
+
+def as_json(announcement: Announcement) -> str:
+    """One line: each service's first endpoint under its name, all its replicas' under `endpoints`."""
+    stack = announcement.stack
+    return json.dumps(
+        {
+            **{name: addresses[0] for name, addresses in stack.endpoints.items()},
+            "endpoints": {name: list(addresses) for name, addresses in stack.endpoints.items()},
+            "brain": stack.brain_url,
+            "nats": stack.nats_url,
+            "postgres": stack.postgres_url,
+            "token": announcement.token,
+            "service_token": announcement.service_token,
+            "pids": dict(announcement.pids),
+        }
+    )
+
+
+def show(announcement: Announcement, console: Console, *, stack_file: Path, logs: Path, seconds: float) -> None:
+    """For people: where everything is and three commands to try."""
+    stack = announcement.stack
+    console.print(f"[bold green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.\n")
+    places = {
+        **{name: ", ".join(addresses) for name, addresses in stack.endpoints.items()},
+        "brain": stack.brain_url,
+        "nats": without_password(stack.nats_url),
+        "postgres": without_password(stack.postgres_url),
+        "logs": str(logs),
+        "passwords": str(stack_file),
+    }
+    # Addresses, tokens and commands are there to be copied: nothing may break their lines.
+    for name, place in places.items():
+        console.print(f"  {name:<10}{place}", soft_wrap=True, markup=False, highlight=False)
+    console.print("\n[bold]Token[/] of demo-user, editor of every course:")
+    console.print(f"  {announcement.token}\n", soft_wrap=True, markup=False, highlight=False)
+    console.print("[bold]Try[/] in another terminal:", soft_wrap=True)
+    for command in (
+        f"export MATERIALS_STACK={shlex.quote(str(stack_file))}",
+        "materials upload FILE --course demo --watch",
+        'materials search "your question" --course demo',
+        "materials list --course demo",
+    ):
+        console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
+
+
+def without_password(url: str) -> str:
+    """The URL as it may be shown on a screen: without user and password."""
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()

@@ -1,0 +1,219 @@
+"""What the stack consists of: plain data, worked out from the data directory, ports, credentials and environment.
+
+A service is started with the whole environment of whoever starts the stack, so that LOG_LEVEL, AI_BRAIN_TIMEOUT, MAX_UPLOAD_BYTES and any other
+setting may be given to all services at once, except for the wiring below: it is set here, and only where a service needs it.
+Postgres and NATS get a minimal environment: theirs would otherwise be changed by a PGDATA or PGOPTIONS meant for something else.
+"""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from single_node import nats_server, postgres
+from single_node.credentials import AUDIENCE, USER_ISSUER, Credentials
+from single_node.data_directory import DataDirectory
+from single_node.ports import HOST
+from single_node.postgres_account import PostgresAccount
+from single_node.readiness import BrainActive, GrpcServing, NatsGreets, PostgresAccepts, Readiness
+
+# Every process of a stack carries its data directory under this name, by which a later start knows what a killed one left.
+OWNER_VARIABLE = "SINGLE_NODE_DATA_DIR"
+
+FOUNDATION_GRACE_SECONDS = 4.0
+SERVICE_GRACE_SECONDS = 5.0
+# Running calls end before the process must.
+SERVICE_CALL_GRACE_SECONDS = 4.0
+
+
+@dataclass(frozen=True)
+class ProcessSpec:
+    """One process to keep running. `grace` is the seconds between `stop_signal` and SIGKILL."""
+
+    name: str
+    command: tuple[str, ...] = field(repr=False)
+    environment: Mapping[str, str] = field(repr=False)
+    readiness: Readiness = field(repr=False)
+    stop_signal: signal.Signals = signal.SIGTERM
+    grace: float = SERVICE_GRACE_SECONDS
+
+
+@dataclass(frozen=True)
+class ServiceDefinition:
+    """A gRPC service started as `python -m MODULE`, any number of times, with the variables of the wiring that it needs."""
+
+    name: str
+    module: str
+    needs: frozenset[str]
+
+
+SERVICES = (
+    ServiceDefinition("status", "status_service", frozenset({"STATUS_DATABASE_URL", "NATS_URL"})),
+    ServiceDefinition("ingest", "ingest_service", frozenset({"STATUS_ENDPOINT", "NATS_URL", "OBJECT_STORE_URL"})),
+    ServiceDefinition(
+        "processor",
+        "processor_service",
+        frozenset(
+            {
+                "STATUS_ENDPOINT",
+                "INGEST_ENDPOINT",
+                "NATS_URL",
+                "OBJECT_STORE_URL",
+                "PROCESSOR_DATABASE_URL",
+                "AI_BRAIN_ENDPOINT",
+            }
+        ),
+    ),
+)
+
+
+@dataclass(frozen=True)
+class Programs:
+    """The programs to start, and whom Postgres runs as."""
+
+    python: str
+    postgres_folder: Path
+    postgres_account: PostgresAccount
+    nats_server: Path
+
+
+@dataclass(frozen=True)
+class Stack:
+    """Processes in the order of their start: `services` once all of `foundation` is ready. Endpoints are host:port."""
+
+    foundation: tuple[ProcessSpec, ...]
+    services: tuple[ProcessSpec, ...]
+    endpoints: Mapping[str, tuple[str, ...]]
+    brain_url: str
+    nats_url: str
+    postgres_url: str
+
+
+def replica_names(definition: ServiceDefinition, replicas: Mapping[str, int]) -> tuple[str, ...]:
+    """`status`, `status-2`, `status-3`, …"""
+    count = replicas.get(definition.name, 1)
+    return tuple(definition.name if number == 1 else f"{definition.name}-{number}" for number in range(1, count + 1))
+
+
+def part_names(
+    definitions: tuple[ServiceDefinition, ...], replicas: Mapping[str, int], *, own_brain: bool
+) -> tuple[str, ...]:
+    """Every part that listens on a port of its own."""
+    services = [name for definition in definitions for name in replica_names(definition, replicas)]
+    return ("postgres", "nats", *(["brain"] if own_brain else []), *services)
+
+
+def minimal_environment(directory: DataDirectory, environ: Mapping[str, str]) -> dict[str, str]:
+    """For programs that take nothing from their environment but where to find other programs and libraries."""
+    kept = {name: environ[name] for name in ("PATH", "LD_LIBRARY_PATH", "TMPDIR") if name in environ}
+    return {**kept, "LC_ALL": "C", OWNER_VARIABLE: str(directory.root)}
+
+
+def plan_stack(
+    directory: DataDirectory,
+    *,
+    programs: Programs,
+    definitions: tuple[ServiceDefinition, ...],
+    replicas: Mapping[str, int],
+    ports: Mapping[str, int],
+    credentials: Credentials,
+    environ: Mapping[str, str],
+) -> Stack:
+    """The whole stack. `ports` holds one for each of `part_names`; AI_BRAIN_ENDPOINT in `environ` means that no Brain is started."""
+    endpoints = {
+        each.name: tuple(f"{HOST}:{ports[name]}" for name in replica_names(each, replicas)) for each in definitions
+    }
+    outside_brain = environ.get("AI_BRAIN_ENDPOINT", "").strip()
+    brain_url = outside_brain or f"http://{HOST}:{ports['brain']}"
+    nats_url = nats_server.url(ports["nats"], credentials.nats_password)
+    database = {
+        f"{tenant.name.upper()}_DATABASE_URL": postgres.dsn(tenant.name, tenant.password, ports["postgres"])
+        for tenant in postgres.tenants(credentials)
+    }
+    wiring = {
+        **{f"{name.upper()}_ENDPOINT": ",".join(addresses) for name, addresses in endpoints.items()},
+        **database,
+        "NATS_URL": nats_url,
+        "OBJECT_STORE_URL": environ.get("OBJECT_STORE_URL", "").strip() or directory.objects.as_uri(),
+        "AI_BRAIN_ENDPOINT": brain_url,
+    }
+    identity = {
+        "AUTH_HS256_SECRET": credentials.auth_hs256_secret,
+        "AUTH_ISSUER": USER_ISSUER,
+        "AUTH_AUDIENCE": AUDIENCE,
+        "SERVICE_TOKEN_SECRET": credentials.service_token_secret,
+    }
+    inherited = {
+        name: value
+        for name, value in environ.items()
+        if name not in {*wiring, *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL"}
+    }
+    inherited |= {
+        OWNER_VARIABLE: str(directory.root),
+        "PYTHONUNBUFFERED": "1",
+        # A proxy for the outside world has no business between the parts.
+        "no_proxy": _with_loopback(environ.get("no_proxy") or environ.get("NO_PROXY", "")),
+        "NO_PROXY": _with_loopback(environ.get("NO_PROXY") or environ.get("no_proxy", "")),
+    }
+
+    def service(definition: ServiceDefinition, name: str) -> ProcessSpec:
+        target = f"{HOST}:{ports[name]}"
+        return ProcessSpec(
+            name=name,
+            command=(programs.python, "-m", definition.module),
+            environment={
+                "SHUTDOWN_GRACE_SECONDS": str(SERVICE_CALL_GRACE_SECONDS),
+                **inherited,
+                **identity,
+                **{variable: wiring[variable] for variable in definition.needs},
+                "LISTEN_ADDRESS": target,
+            },
+            readiness=GrpcServing(target),
+        )
+
+    minimal = minimal_environment(directory, environ)
+    superuser_url = postgres.dsn(postgres.SUPERUSER, credentials.postgres_password, ports["postgres"], "postgres")
+    foundation = [
+        ProcessSpec(
+            name="postgres",
+            command=postgres.server_command(
+                programs.postgres_folder, programs.postgres_account, directory.postgres, ports["postgres"]
+            ),
+            environment=minimal,
+            readiness=PostgresAccepts(superuser_url),
+            # Postgres's "fast shutdown": ends sessions and writes everything out.
+            stop_signal=signal.SIGINT,
+            grace=FOUNDATION_GRACE_SECONDS,
+        ),
+        ProcessSpec(
+            name="nats",
+            command=(str(programs.nats_server), "--config", str(directory.nats_configuration)),
+            environment=minimal,
+            readiness=NatsGreets(HOST, ports["nats"]),
+            grace=FOUNDATION_GRACE_SECONDS,
+        ),
+    ]
+    if not outside_brain:
+        foundation.append(
+            ProcessSpec(
+                name="brain",
+                command=(programs.python, "-m", "local_brain", "--host", HOST, "--port", str(ports["brain"])),
+                environment=inherited,
+                readiness=BrainActive(brain_url),
+                grace=FOUNDATION_GRACE_SECONDS,
+            )
+        )
+    return Stack(
+        foundation=tuple(foundation),
+        services=tuple(service(each, name) for each in definitions for name in replica_names(each, replicas)),
+        endpoints=endpoints,
+        brain_url=brain_url,
+        nats_url=nats_url,
+        postgres_url=postgres.dsn(postgres.SUPERUSER, credentials.postgres_password, ports["postgres"]),
+    )
+
+
+def _with_loopback(hosts: str) -> str:
+    return ",".join([*filter(None, (host.strip() for host in hosts.split(","))), "127.0.0.1", "localhost"])
