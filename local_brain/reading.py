@@ -22,7 +22,8 @@ from local_brain.documents import PagePicture
 from local_brain.layout import TextBox, reading_order, upside_down
 
 # Pixels of the longer side on which lines are looked for, and the least score of a line. RapidOCR's own 2000 and 0.5 take
-# longer, find as many lines of small print, and miss a page's only word; a lower score finds words on blank paper.
+# longer, find as many lines of small print, and miss single words on an empty page more often; a lower score finds words
+# on blank paper. A page's only word may still be missed when it is small: the model needs some text to see a line.
 _DETECTION_SIDE = 1280
 _LINE_SCORE = 0.35
 # Lines of which the orientation is asked: the widest tell it surest.

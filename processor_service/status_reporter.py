@@ -10,6 +10,7 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from typing import TypeAlias
 
 import grpc
 import structlog
@@ -21,7 +22,7 @@ from servicekit.channels import Peer
 log = structlog.get_logger()
 
 Attempt = tuple[str, int]  # material id, attempt number
-Stream = grpc.aio.StreamStreamCall[pb.ReportStatusRequest, pb.ReportStatusResponse]
+Stream: TypeAlias = "grpc.aio.StreamStreamCall[pb.ReportStatusRequest, pb.ReportStatusResponse]"
 
 
 @dataclass(slots=True)

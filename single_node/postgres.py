@@ -200,5 +200,19 @@ async def _make_tenants(database: str, wanted: tuple[Tenant, ...]) -> None:
                     ),
                 ):  # fmt: skip
                     await connection.execute(statement)
+            await _share_migration_ledger(connection, [tenant.name for tenant in wanted])
     finally:
         await connection.close(timeout=5.0)
+
+
+async def _share_migration_ledger(connection: asyncpg.Connection[asyncpg.Record], roles: list[str]) -> None:
+    """pogo keeps its list of applied migrations in `public`, one for all schemas: whichever service makes it, all may write it."""
+    for maker in roles:
+        await connection.execute(await connection.fetchval("SELECT format('GRANT CREATE ON SCHEMA public TO %I', $1::text)", maker))
+        for role in roles:
+            statement = await connection.fetchval(
+                "SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA public"
+                " GRANT SELECT, INSERT, UPDATE, DELETE ON TABLES TO %I', $1::text, $2::text)",
+                maker, role,
+            )  # fmt: skip
+            await connection.execute(statement)

@@ -29,6 +29,7 @@ from single_node.restart_policy import GiveUp, after_death
 from single_node.stack import ProcessSpec
 
 READY_SECONDS = 120.0
+GROUP_GONE_SECONDS = 1.0
 LOG_ROTATED_AT_BYTES = 16 * 1024 * 1024
 LOG_TAIL_LINES = 15
 
@@ -178,6 +179,7 @@ class _Kept:
             stopping.cancel()
             code = await dying
             self.running = None
+        await _until_group_is_gone(process.pid)
         return None if self.stopping.is_set() else f"{name} (pid {process.pid}) {_cause_of_death(code)}"
 
     async def _spawn(self) -> asyncio.subprocess.Process:
@@ -204,10 +206,21 @@ class _Kept:
         return "".join(f"\n  {line}" for line in [f"the end of {self._log}:", *lines])
 
 
-def _signal_group(pid: int, number: signal.Signals) -> None:
-    # The group's number stays taken while anything of the group lives, even after its leader.
-    with suppress(ProcessLookupError):
+def _signal_group(pid: int, number: int) -> bool:
+    """Whether there was anything to signal. A group's number stays taken while anything of the group lives, even after its leader."""
+    try:
         os.killpg(pid, number)
+    except ProcessLookupError:
+        return False
+    return True
+
+
+async def _until_group_is_gone(pid: int) -> None:
+    """Killed orphans hold their ports until the kernel is done with them; they are not our children, so nothing tells when."""
+    with suppress(TimeoutError):
+        async with asyncio.timeout(GROUP_GONE_SECONDS):
+            while _signal_group(pid, 0):
+                await asyncio.sleep(0.01)
 
 
 def _cause_of_death(code: int) -> str:

@@ -165,9 +165,12 @@ def test_a_scanned_page_is_read_with_its_paragraphs(readings: list[str]) -> None
 
 
 def test_a_pdf_is_known_by_its_name_alone_and_by_its_type_alone(client: httpx.Client) -> None:
-    data = pdf("osmosis")
-    assert read(client, data, name="a.PDF", content_type="application/octet-stream") == "--- Page 1 ---\nosmosis"
-    assert read(client, data, name="a", content_type="application/pdf") == "--- Page 1 ---\nosmosis"
+    data = pdf("osmosis moves water")
+    assert (
+        read(client, data, name="a.PDF", content_type="application/octet-stream")
+        == "--- Page 1 ---\nosmosis moves water"
+    )
+    assert read(client, data, name="a", content_type="application/pdf") == "--- Page 1 ---\nosmosis moves water"
 
 
 @pytest.mark.parametrize("file_format", ["PNG", "JPEG", "TIFF", "WEBP", "BMP", "GIF"])
@@ -217,8 +220,8 @@ def test_every_frame_of_a_tiff_is_a_page(client: httpx.Client) -> None:
 
 def test_a_blank_page_is_a_success_with_empty_text(client: httpx.Client) -> None:
     assert read(client, encoded(Image.new("RGB", (1240, 1754), "white"), "PNG")) == ""
-    assert read(client, pdf("lysosome", ""), content_type="application/pdf") == (
-        "--- Page 1 ---\nlysosome\n\n--- Page 2 ---\n"
+    assert read(client, pdf("lysosomes digest waste", ""), content_type="application/pdf") == (
+        "--- Page 1 ---\nlysosomes digest waste\n\n--- Page 2 ---\n"
     )
 
 

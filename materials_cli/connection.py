@@ -1,0 +1,169 @@
+"""Where the services are and who is calling: from the environment, else from the local stack that runs.
+
+`MATERIALS_INGEST`, `MATERIALS_STATUS`, `MATERIALS_PROCESSOR` (host:port) and `MATERIALS_TOKEN` come first, each by itself. What they leave open comes
+from the JSON file that a running local stack keeps: the one named by `MATERIALS_STACK`, else `.local/run/stack.json` below the current folder
+or the nearest parent that has one. The file goes away when the stack stops.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from types import TracebackType
+from typing import Any, Self
+
+import grpc
+from materials.v1 import ingest_service_pb2_grpc, processor_service_pb2_grpc, status_service_pb2_grpc
+
+from materials_cli.errors import Unreachable, WrongUsage
+from servicekit.channels import bearer, open_channel
+
+#: A unary call's deadline, in seconds; the channel's own tries at UNAVAILABLE are within it.
+CALL_SECONDS = 15.0
+#: How long a stream that must move may stand still, in seconds. Watches may be quiet: the channel's keepalive guards those.
+STALL_SECONDS = 60.0
+
+STACK_FILE = Path(".local", "run", "stack.json")
+SERVICES = ("ingest", "status", "processor")
+_HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})\Z")
+
+
+@dataclass(frozen=True)
+class Service:
+    """One service as this command knows it: `address` is host:port (several with commas), `origin` where that was found."""
+
+    name: str
+    address: str
+    origin: str
+
+    @property
+    def variable(self) -> str:
+        """The environment variable that says where it is."""
+        return f"MATERIALS_{self.name.upper()}"
+
+    def __str__(self) -> str:
+        return f"the {self.name} service at {self.address} (from {self.origin})"
+
+
+@dataclass(frozen=True)
+class Settings:
+    """What was found. A command asks only for what it needs."""
+
+    services: Mapping[str, Service]
+    token: str
+    searched: str
+
+    def service(self, name: str) -> Service:
+        """Where a service is. Raises Unreachable."""
+        if name not in self.services:
+            raise Unreachable(
+                f"do not know where the {name} service is: {self.searched}; start the local stack with `make run`, "
+                f"or set MATERIALS_{name.upper()} to its host:port"
+            )
+        return self.services[name]
+
+    def required_token(self) -> str:
+        """The bearer token. Raises Unreachable."""
+        if not self.token:
+            raise Unreachable(
+                f"have no token: {self.searched}; start the local stack with `make run`, or set MATERIALS_TOKEN"
+            )
+        return self.token
+
+
+def find_settings(environ: Mapping[str, str], directory: Path) -> Settings:
+    """The settings as seen from `directory`. Raises WrongUsage for an endpoint or file that makes no sense."""
+    path, searched = _stack_file(environ, directory)
+    stack = _read_stack(path) if path is not None else {}
+    services = {}
+    for name in SERVICES:
+        service = Service(name, environ.get(f"MATERIALS_{name.upper()}", "").strip(), f"MATERIALS_{name.upper()}")
+        if not service.address and name in stack:
+            service = Service(name, stack[name], str(path))
+        if service.address:
+            services[name] = _checked(service)
+    token = environ.get("MATERIALS_TOKEN", "").strip() or stack.get("token", "")
+    if not all("!" <= character <= "~" for character in token):
+        raise WrongUsage("MATERIALS_TOKEN holds characters that no token has; set it to the token alone")
+    return Settings(services, token, searched)
+
+
+def _stack_file(environ: Mapping[str, str], directory: Path) -> tuple[Path | None, str]:
+    if named := environ.get("MATERIALS_STACK", "").strip():
+        path = Path(named)
+        return (path if path.is_file() else None), f"there is no file {named} (from MATERIALS_STACK)"
+    for folder in (directory, *directory.parents):
+        if (path := folder / STACK_FILE).is_file():
+            return path, f"{path} does not say it"
+    return None, f"no local stack runs (no {STACK_FILE} in {directory} or above)"
+
+
+def _read_stack(path: Path) -> dict[str, str]:
+    try:
+        content = json.loads(path.read_text("utf-8"))
+    except FileNotFoundError:  # The stack has just stopped.
+        return {}
+    except (OSError, ValueError) as error:
+        raise WrongUsage(f"cannot read {path}: {error}; stop the stack and start it again (`make run`)") from None
+    if not isinstance(content, dict):
+        raise WrongUsage(f"{path} is not a JSON object; stop the stack and start it again (`make run`)")
+    return {key: value.strip() for key, value in content.items() if isinstance(value, str) and value.strip()}
+
+
+def _checked(service: Service) -> Service:
+    for address in service.address.split(","):
+        match = _HOST_PORT.match(address.strip())
+        if match is None or not 0 < int(match[2]) < 65536:
+            raise WrongUsage(
+                f"{service.variable} must be host:port such as localhost:50051, not {address.strip()!r} (from {service.origin})"
+            )
+    return service
+
+
+class Connection:
+    """Channels to the services that a command calls, opened when first used. An asynchronous context manager; closes them at its end."""
+
+    def __init__(self, settings: Settings) -> None:
+        self._settings = settings
+        self._channels: dict[str, grpc.aio.Channel] = {}
+
+    async def __aenter__(self) -> Self:
+        return self
+
+    async def __aexit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
+        for channel in self._channels.values():
+            await channel.close()
+
+    def service(self, name: str) -> Service:
+        """Where a service is. Raises Unreachable."""
+        return self._settings.service(name)
+
+    @property
+    def identity(self) -> list[tuple[str, str]]:
+        """The metadata that carries the token. Raises Unreachable."""
+        return bearer(self._settings.required_token())
+
+    @property
+    def ingest(self) -> ingest_service_pb2_grpc.IngestServiceAsyncStub:
+        """Bytes in and out."""
+        return ingest_service_pb2_grpc.IngestServiceStub(self._channel("ingest"))
+
+    @property
+    def status(self) -> status_service_pb2_grpc.StatusServiceAsyncStub:
+        """The record."""
+        return status_service_pb2_grpc.StatusServiceStub(self._channel("status"))
+
+    @property
+    def processor(self) -> processor_service_pb2_grpc.ProcessorServiceAsyncStub:
+        """What was read."""
+        return processor_service_pb2_grpc.ProcessorServiceStub(self._channel("processor"))
+
+    def _channel(self, name: str) -> Any:
+        if name not in self._channels:
+            self._channels[name] = open_channel(self.service(name).address)
+        return self._channels[name]

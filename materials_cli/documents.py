@@ -1,0 +1,48 @@
+"""Messages of the contract as JSON documents for scripts: the contract's field names, numbers as numbers, enums as short lower-case names, null for unset."""
+
+from __future__ import annotations
+
+import json
+from typing import Any
+
+from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.message import Message
+from google.protobuf.timestamp_pb2 import Timestamp
+
+from materials_cli.errors import CommandError
+
+Document = dict[str, Any]
+
+
+def short_name(enum: EnumDescriptor, number: int) -> str | None:
+    """A value's name without its enum's prefix, in lower case: "completed". None for UNSPECIFIED and for a number of a later contract."""
+    if number == 0 or number not in enum.values_by_number:
+        return None
+    words = "".join(f"_{letter}" if letter.isupper() else letter for letter in enum.name)
+    return enum.values_by_number[number].name.removeprefix(f"{words.strip('_').upper()}_").lower()
+
+
+def document(message: Message) -> Document:
+    """All fields of a message by their names."""
+    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
+
+
+def error_document(error: CommandError) -> Document:
+    """A failure of one item: `reason` is the contract's ErrorReason in lower case, or null when no service gave one."""
+    return {"reason": error.reason.lower() or None, "message": error.message}
+
+
+def to_json(content: Document) -> str:
+    """One line. Everything beyond ASCII is escaped, so nothing in it can reach a terminal as a control sequence."""
+    return json.dumps(content)
+
+
+def _value(message: Message, field: FieldDescriptor) -> Any:
+    value = getattr(message, field.name)
+    if field.enum_type is not None:
+        return short_name(field.enum_type, value)
+    if field.message_type is None:
+        return value
+    if not message.HasField(field.name):
+        return None
+    return value.ToJsonString() if isinstance(value, Timestamp) else document(value)

@@ -1,0 +1,77 @@
+"""When a cut or refused stream is tried again, and after how long.
+
+gRPC's channel tries unary calls again by itself; streams it cannot, since only the caller knows where to go on. What is worth another try: UNAVAILABLE
+(nobody there, a connection cut, a replica that stops), and any refusal that carries RetryInfo or says that only this try was too slow. The wait doubles
+from 0.25 s to 5 s with jitter, and is never shorter than what the service asks for. Failures count in a row: anything received starts the count anew.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import random
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import grpc
+
+from materials_cli.connection import Service
+from materials_cli.errors import CommandError, Unreachable
+from materials_cli.refusals import explain, retry_delay_of, status_of
+from servicekit.errors import reason_of_status
+
+FIRST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
+#: A service that asks for more than this is not waited for.
+LONGEST_ASKED_SECONDS = 60.0
+
+
+@dataclass(frozen=True)
+class Backoff:
+    """How often, at most, to try again."""
+
+    retries: int
+
+    def delay(self, failures: int, asked: float | None, jitter: float) -> float | None:
+        """Seconds to wait after the `failures`-th failure in a row, from 1; None to give up. `asked` is RetryInfo's, `jitter` in [0, 1)."""
+        if failures > self.retries or (asked or 0.0) > LONGEST_ASKED_SECONDS:
+            return None
+        doubled = float(min(LONGEST_SECONDS, FIRST_SECONDS * 2 ** (failures - 1)))
+        return max(doubled * (0.5 + jitter / 2), (asked or 0.0) * (1 + jitter / 4))
+
+
+def worth_retrying(error: grpc.aio.AioRpcError | TimeoutError) -> bool:
+    """Whether the same call may succeed a little later."""
+    if isinstance(error, TimeoutError) or error.code() is grpc.StatusCode.UNAVAILABLE:
+        return True
+    return retry_delay_of(error) is not None or reason_of_status(status_of(error)) == "UPLOAD_TOO_SLOW"
+
+
+class Attempts:
+    """The tries at one stream. `notice` is told, in a line, of each wait."""
+
+    def __init__(self, backoff: Backoff, service: Service, subject: str, notice: Callable[[str], None]) -> None:
+        self._backoff, self._service, self._subject, self._notice = backoff, service, subject, notice
+        self._failures = 0
+
+    def progressed(self) -> None:
+        """Something new came: failures before it do not count any more."""
+        self._failures = 0
+
+    async def failed(self, error: grpc.aio.AioRpcError | TimeoutError) -> None:
+        """Waits until the next try. Raises CommandError when there is none."""
+        explained = explain(error, self._service, self._subject)
+        if not worth_retrying(error):
+            raise explained from error
+        asked = retry_delay_of(error) if isinstance(error, grpc.aio.AioRpcError) else None
+        await self._wait(explained, asked)
+
+    async def cut(self) -> None:
+        """As `failed`, for a stream that ended without an error before its time."""
+        await self._wait(Unreachable(f"{self._subject}: {self._service} ended the stream early; try again"), None)
+
+    async def _wait(self, error: CommandError, asked: float | None) -> None:
+        self._failures += 1
+        delay = self._backoff.delay(self._failures, asked, random.random())
+        if delay is None:
+            raise error
+        self._notice(f"{error.message}; trying again in {delay:.1f} s ({self._failures} of {self._backoff.retries})")
+        await asyncio.sleep(delay)
