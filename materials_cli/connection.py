@@ -13,7 +13,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from types import TracebackType
-from typing import Any, Self
+from typing import Self
 
 import grpc
 from materials.v1 import ingest_service_pb2_grpc, processor_service_pb2_grpc, status_service_pb2_grpc
@@ -163,7 +163,7 @@ class Connection:
         """What was read."""
         return processor_service_pb2_grpc.ProcessorServiceStub(self._channel("processor"))
 
-    def _channel(self, name: str) -> Any:
+    def _channel(self, name: str) -> grpc.aio.Channel:
         if name not in self._channels:
             self._channels[name] = open_channel(self.service(name).address)
         return self._channels[name]

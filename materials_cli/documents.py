@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor, FieldDescriptor
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -24,7 +24,7 @@ def short_name(enum: EnumDescriptor, number: int) -> str | None:
 
 def document(message: Message) -> Document:
     """All fields of a message by their names."""
-    return {field.name: _value(message, field) for field in message.DESCRIPTOR.fields}
+    return {field.name: _value(message, field.name) for field in message.DESCRIPTOR.fields}
 
 
 def error_document(error: CommandError) -> Document:
@@ -37,12 +37,12 @@ def to_json(content: Document) -> str:
     return json.dumps(content)
 
 
-def _value(message: Message, field: FieldDescriptor) -> Any:
-    value = getattr(message, field.name)
+def _value(message: Message, name: str) -> Any:
+    field, value = message.DESCRIPTOR.fields_by_name[name], getattr(message, name)
     if field.enum_type is not None:
         return short_name(field.enum_type, value)
     if field.message_type is None:
         return value
-    if not message.HasField(field.name):
+    if not message.HasField(name):
         return None
     return value.ToJsonString() if isinstance(value, Timestamp) else document(value)

@@ -31,7 +31,9 @@ def safe_file_name(name: str, fallback: str) -> str:
     The stored name is whatever the uploader said: `../../.bashrc` becomes `bashrc`, `-rf` becomes `_rf`.
     """
     base = re.split(r"[/\\]", name)[-1]
-    visible = "".join(each for each in base if unicodedata.category(each) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))
+    visible = "".join(
+        each for each in base if unicodedata.category(each) not in ("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp")
+    )
     safe = _RESERVED.sub("_", visible).strip(". ")
     if safe.startswith(("-", "~")):
         safe = f"_{safe[1:]}"
@@ -52,21 +54,40 @@ async def download(
     progress: Callable[[int, int], None],
 ) -> tuple[Path, ingest_service_pb2.DownloadMetadata]:
     """Where the file is now, and what is known of it. Without `output` its own name in the current folder. Raises CommandError."""
+
+    def target_of(metadata: ingest_service_pb2.DownloadMetadata) -> Path:
+        target = output if output is not None else Path(safe_file_name(metadata.name, material_id))
+        if target.is_dir():
+            raise WrongUsage(f"{target} is a folder; name a file with -o")
+        if target.exists() and not force:
+            raise _exists(target)
+        return target
+
     folder = output.parent if output is not None else Path()
-    if output is not None:
-        _check_target(output, force)
     partial = folder / f".{secrets.token_hex(8)}.part"
     try:
-        # Reading from the network and writing to the page cache take turns here: one download a command, so nobody waits for it.
+        # Network and page cache take turns here: it is one download a command, so nobody waits for the writes.
         with partial.open("xb") as file:
-            metadata = await _fetch(connection, material_id, file, attempts, progress, output, force)
-        target = output if output is not None else folder / safe_file_name(metadata.name, material_id)
-        _publish(partial, target, force)
+            metadata = await _fetch(connection, material_id, file, attempts, progress, check=target_of)
+        target = target_of(metadata)
+        if not force:
+            try:
+                # Takes the name, or fails when somebody else took it meanwhile.
+                target.open("xb").close()
+            except FileExistsError:
+                raise _exists(target) from None
+        partial.replace(target)
     except OSError as error:
-        raise CommandError(f"cannot write in {folder.resolve()}: {error.strerror or error}; choose another place with -o") from None
+        raise CommandError(
+            f"cannot write in {folder.absolute()}: {error.strerror}; choose another place with -o"
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
     return target, metadata
+
+
+def _exists(target: Path) -> CommandError:
+    return CommandError(f"{target} is there already; choose another name with -o, or replace it with --force")
 
 
 async def _fetch(
@@ -75,17 +96,17 @@ async def _fetch(
     file: BinaryIO,
     attempts: Attempts,
     progress: Callable[[int, int], None],
-    output: Path | None,
-    force: bool,
+    *,
+    check: Callable[[ingest_service_pb2.DownloadMetadata], object],
 ) -> ingest_service_pb2.DownloadMetadata:
+    """Writes the bytes to `file`. `check` may refuse on what is known before they come."""
     digest, received = hashlib.sha256(), 0
     while True:
         request = ingest_service_pb2.DownloadMaterialRequest(material_id=material_id, offset=received)
         call = connection.ingest.DownloadMaterial(request, metadata=connection.identity)
         try:
             metadata = (await _next(call)).metadata
-            if output is None:
-                _check_target(Path(safe_file_name(metadata.name, material_id)), force)
+            check(metadata)
             progress(received, metadata.file_size)
             while received < metadata.file_size:
                 chunk = (await _next(call)).chunk
@@ -95,9 +116,24 @@ async def _fetch(
                 received += len(chunk)
                 progress(received, metadata.file_size)
             if digest.hexdigest() != metadata.sha256:
-                raise CommandError(f"{material_id}: the bytes received are not those uploaded (sha256 differs); download again")
+                raise CommandError(f"{material_id}: the bytes received are not those uploaded (sha256); try again")
             return metadata
+        except EOFError:
+            await attempts.cut()
         except (grpc.aio.AioRpcError, TimeoutError) as error:
             await attempts.failed(error)
         finally:
             call.cancel()
+
+
+async def _next(
+    call: grpc.aio.UnaryStreamCall[
+        ingest_service_pb2.DownloadMaterialRequest, ingest_service_pb2.DownloadMaterialResponse
+    ],
+) -> ingest_service_pb2.DownloadMaterialResponse:
+    """The next message. Raises EOFError at the stream's end."""
+    async with asyncio.timeout(STALL_SECONDS):
+        message = await call.read()
+    if not isinstance(message, ingest_service_pb2.DownloadMaterialResponse):
+        raise EOFError
+    return message

@@ -1,6 +1,7 @@
 """Everything that ends a command without success, each with its exit code and a line that says what to do.
 
-    CommandError        1  the operation failed: refused by a service, a watched material FAILED, a local file could not be read
+    CommandError        1  the operation failed: refused by a service, a local file could not be read
+    ├── MaterialFailed  1  a watched material is FAILED
     ├── WrongUsage      2  the command line or a setting makes no sense
     ├── Unreachable     3  a service, or something it needs, cannot be reached
     └── NotFound        4  there is no such material
@@ -35,6 +36,10 @@ class CommandError(Exception):
         super().__init__(message)
         self.message = message
         self.reason = reason
+
+
+class MaterialFailed(CommandError):
+    """A material that was watched to its end is FAILED."""
 
 
 class WrongUsage(CommandError):

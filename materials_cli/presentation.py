@@ -88,7 +88,8 @@ def state_text(material: pb.Material) -> str:
     pages = f"{pages_text(material)} pages" if material.pages_total else ""
     ended = material.processing_status == pb.PROCESSING_STATUS_COMPLETED
     blank = "no text found" if ended and not material.has_embedding else ""
-    words = [reason, stage, pages, blank, material.status_message, material.error_message]
+    again = "can be retried" if material.retryable else ""
+    words = [reason, stage, pages, blank, material.status_message, material.error_message.rstrip("."), again]
     text = ", ".join(plain(word) for word in words if word)
     return status_name(material.processing_status) + (f": {text}" if text else "")
 

@@ -55,7 +55,9 @@ def explain(error: grpc.aio.AioRpcError | TimeoutError, service: Service, subjec
     code = error.code()
     if not reason and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
         said = "cannot be reached" if code is grpc.StatusCode.UNAVAILABLE else "does not answer in time"
-        return Unreachable(f"{about}{service} {said}; is it running? Start it with `make run`, or set {service.variable}")
+        return Unreachable(
+            f"{about}{service} {said}; is it running? Start it with `make run`, or set {service.variable}"
+        )
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return CommandError(f"{about}{service} does not know this call; set {service.variable} to the right host:port")
     message = (_violations(status) or error.details() or code.name).rstrip(".")

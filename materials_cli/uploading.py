@@ -38,7 +38,8 @@ def expand_files(arguments: Sequence[str]) -> list[Path]:
         if path.exists():
             paths[path] = None
         elif glob.has_magic(argument):
-            found = [match for each in sorted(glob.glob(argument, recursive=True)) if (match := Path(each)).is_file()]
+            matches = sorted(glob.glob(argument, recursive=True))  # noqa: PTH207 - Path.glob takes no absolute pattern
+            found = [path for path in map(Path, matches) if path.is_file()]
             if not found:
                 raise WrongUsage(f"no file matches '{argument}'; check the pattern and the folder you are in")
             paths |= dict.fromkeys(found)
@@ -63,7 +64,9 @@ async def upload(
         except (grpc.aio.AioRpcError, TimeoutError) as error:
             await attempts.failed(error)
         except OSError as error:
-            raise CommandError(f"cannot read {path}: {error.strerror or error}; check the file and its rights") from None
+            raise CommandError(
+                f"cannot read {path}: {error.strerror or error}; check the file and its rights"
+            ) from None
 
 
 async def _try(
@@ -74,9 +77,7 @@ async def _try(
     call = connection.ingest.UploadMaterial(metadata=connection.identity)
     try:
         size = os.fstat(file.fileno()).st_size
-        metadata = ingest_service_pb2.UploadMetadata(
-            course_id=course, name=name, request_id=request_id, file_size=size
-        )
+        metadata = ingest_service_pb2.UploadMetadata(course_id=course, name=name, request_id=request_id, file_size=size)
         await _send(call, ingest_service_pb2.UploadMaterialRequest(metadata=metadata))
         sent = 0
         progress(sent, size)

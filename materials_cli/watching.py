@@ -6,15 +6,15 @@ it was seen before is not told twice, and what is missing from the new one was d
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator
+from collections.abc import AsyncGenerator
 from dataclasses import dataclass
 
 import grpc
 from materials.v1 import material_pb2, status_service_pb2
 
 from materials_cli.connection import Connection
-from materials_cli.retrying import Attempts
 from materials_cli.refusals import status_of
+from materials_cli.retrying import Attempts
 from servicekit.errors import reason_of_status
 
 _ENDED = (material_pb2.PROCESSING_STATUS_COMPLETED, material_pb2.PROCESSING_STATUS_FAILED)
@@ -27,7 +27,7 @@ def ended(material: material_pb2.Material) -> bool:
 
 async def watch_material(
     connection: Connection, material_id: str, attempts: Attempts
-) -> AsyncIterator[material_pb2.Material]:
+) -> AsyncGenerator[material_pb2.Material, None]:
     """Each state from the present one to the terminal one. Raises CommandError."""
     revision = 0
     while True:
@@ -64,7 +64,7 @@ class SnapshotComplete:
 CourseEvent = material_pb2.Material | Deleted | SnapshotComplete
 
 
-async def watch_course(connection: Connection, course_id: str, attempts: Attempts) -> AsyncIterator[CourseEvent]:
+async def watch_course(connection: Connection, course_id: str, attempts: Attempts) -> AsyncGenerator[CourseEvent, None]:
     """The course's materials, then each change, without an end. Raises CommandError."""
     resume_token = ""
     revisions: dict[str, int] = {}

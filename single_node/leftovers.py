@@ -13,6 +13,7 @@ from __future__ import annotations
 import json
 import os
 import signal
+import time
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
 from dataclasses import asdict, dataclass
@@ -24,6 +25,7 @@ from single_node.private_files import write_private
 from single_node.stack import OWNER_VARIABLE
 
 GRACE_SECONDS = 5.0
+POLL_SECONDS = 0.02
 # psutil works creation times out from the boot time, which moves when the clock is set.
 SAME_TIME_SECONDS = 2.0
 
@@ -91,8 +93,25 @@ def _end(processes: Sequence[psutil.Process], request: signal.Signals) -> None:
     for process in processes:
         with suppress(psutil.Error):
             process.send_signal(request)
-    _, alive = psutil.wait_procs(processes, timeout=GRACE_SECONDS)
-    for process in alive:
+    for process in _still_alive(processes, GRACE_SECONDS):
         with suppress(psutil.Error):
             process.kill()
-    psutil.wait_procs(alive, timeout=GRACE_SECONDS)
+    _still_alive(processes, GRACE_SECONDS)
+
+
+def _still_alive(processes: Sequence[psutil.Process], seconds: float) -> list[psutil.Process]:
+    """Those that live on after `seconds`, or none as soon as all have ended."""
+    deadline = time.monotonic() + seconds
+    while alive := [process for process in processes if not _has_ended(process)]:
+        if time.monotonic() > deadline:
+            break
+        time.sleep(POLL_SECONDS)
+    return alive
+
+
+def _has_ended(process: psutil.Process) -> bool:
+    # A zombie has ended too: its parent is gone, and init collects it when it comes to it.
+    try:
+        return not process.is_running() or process.status() == psutil.STATUS_ZOMBIE
+    except psutil.Error:
+        return True

@@ -208,7 +208,9 @@ async def _make_tenants(database: str, wanted: tuple[Tenant, ...]) -> None:
 async def _share_migration_ledger(connection: asyncpg.Connection[asyncpg.Record], roles: list[str]) -> None:
     """pogo keeps its list of applied migrations in `public`, one for all schemas: whichever service makes it, all may write it."""
     for maker in roles:
-        await connection.execute(await connection.fetchval("SELECT format('GRANT CREATE ON SCHEMA public TO %I', $1::text)", maker))
+        await connection.execute(
+            await connection.fetchval("SELECT format('GRANT CREATE ON SCHEMA public TO %I', $1::text)", maker)
+        )
         for role in roles:
             statement = await connection.fetchval(
                 "SELECT format('ALTER DEFAULT PRIVILEGES FOR ROLE %I IN SCHEMA public"

@@ -9,7 +9,6 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-import subprocess
 import sys
 
 import grpc.aio
@@ -31,7 +30,7 @@ async def serve() -> None:
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, (lambda: None) if stubborn else stop.set)
     if os.environ.get("HEALTH_PART_CHILD") == "1":
         disposition = signal.SIG_IGN if stubborn else signal.SIG_DFL
-        subprocess.Popen([sys.executable, "-c", SLEEPER, str(int(disposition))])
+        await asyncio.create_subprocess_exec(sys.executable, "-c", SLEEPER, str(int(disposition)))
     await server.start()
     if tell := os.environ.get("HEALTH_PART_TELL"):
         host, _, port = tell.partition(":")

@@ -1,0 +1,70 @@
+# Everything a user or developer runs. `make` alone lists it.
+# Needs Python 3.11 or newer and make; all else is installed into .venv from the lock file.
+
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+INSTALLED := $(VENV)/.installed
+STUBS := build/stubs/materials/v1/__init__.py
+PROTOS := $(wildcard protos/materials/v1/*.proto)
+PACKAGES := servicekit ingest_service status_service processor_service local_brain single_node materials_cli
+# The contracts must stay compatible with the last release, or with the last commit where there is none yet.
+BASELINE = $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || git rev-parse --verify HEAD 2>/dev/null)
+
+export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Lets tests and commands say where this checkout is without knowing it.
+.DEFAULT_GOAL := help
+.PHONY: help demo run test test-fast lint format protos install lock clean
+
+help: ## list the targets
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+
+demo: install ## start everything, upload two documents (or FILE=my.pdf), watch, search, stop
+	@$(BIN)/python -m single_node.demo $(if $(FILE),"$(FILE)")
+
+run: install ## start everything and keep it up until Ctrl-C (DATA=directory)
+	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m single_node --data-dir "$(or $(DATA),.local/run)" $(ARGS)
+
+test: lint ## lint, then every test (ARGS for pytest)
+	@$(BIN)/python -m pytest $(ARGS)
+
+test-fast: install ## only the tests that need no other process
+	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+lint: install ## ruff, mypy, import-linter, buf lint and buf breaking
+	@$(BIN)/ruff check .
+	@$(BIN)/ruff format --check .
+	@$(BIN)/mypy
+	@$(BIN)/lint-imports --no-cache
+	@$(BIN)/buf lint
+	@if [ -n "$(BASELINE)" ]; then \
+	  $(BIN)/buf breaking --against ".git#ref=$(BASELINE)" && echo "contracts are compatible with $(BASELINE)"; \
+	else echo "NOT CHECKED: breaking changes of the contracts (no git history here)"; fi
+
+format: install ## let ruff format and mend what it can
+	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+protos: $(INSTALLED) ## generate the typed stubs from protos/ into build/stubs
+	@$(BIN)/python hatch_build.py
+
+install: $(INSTALLED) $(STUBS) ## make .venv from the lock file (done by the other targets when needed)
+
+$(INSTALLED): requirements/lock.txt pyproject.toml hatch_build.py
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
+	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
+	@echo "Installing into $(VENV): once, about a minute."
+	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
+	  { echo "Python's venv module is missing; on Debian: apt install python3-venv"; rm -rf $(VENV); exit 1; }
+	@$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/lock.txt
+	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
+	@touch $@
+
+$(STUBS): $(PROTOS) hatch_build.py | $(INSTALLED)
+	@$(BIN)/python hatch_build.py >/dev/null
+
+lock: $(INSTALLED) ## resolve pyproject.toml anew into requirements/lock.txt
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 \
+	  --extra local --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/lock.txt
+
+clean: ## remove what was built and cached; keeps .venv and data
+	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,0 +1,90 @@
+"""`materials`: the commands under one roof, their help, and how errors leave."""
+
+from __future__ import annotations
+
+import io
+import sys
+
+import typer
+from typer.exceptions import TyperException
+
+from materials_cli.commands import changing, looking, transfer, watch
+from materials_cli.errors import CommandError, ExitCode
+from materials_cli.presentation import print_error
+
+HELP = """Upload study material, watch it being read, and search what was read.
+
+Services and identity come from MATERIALS_INGEST, MATERIALS_STATUS and MATERIALS_PROCESSOR (host:port each) and MATERIALS_TOKEN,
+or else from the local stack that runs (`make run`): the file named by MATERIALS_STACK, or .local/run/stack.json in this folder or one above.
+
+Exit codes: 0 done; 1 the operation failed: a service refused it, or a watched material failed; 2 wrong usage;
+3 a service cannot be reached, or nothing says where it is; 4 not found; 130 interrupted; 143 terminated.
+Of several items with different failures: 1.
+
+With --json each command writes one JSON document a line to standard output; errors are lines on standard error.
+"""
+
+EXAMPLES = {
+    "upload": "materials upload notes.pdf '*.png' --course algebra --watch",
+    "list": "materials list --course algebra --status failed",
+    "show": "materials show 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --history",
+    "watch": "materials watch --course algebra",
+    "text": "materials text 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --page 3",
+    "search": "materials search 'when is a matrix invertible?' --course algebra --limit 5",
+    "download": "materials download 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c -o notes.pdf",
+    "retry": "materials list --status failed --json | jq -r .id | xargs materials retry",
+    "cancel": "materials cancel 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c",
+    "delete": "materials delete 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --yes",
+}
+
+app = typer.Typer(
+    name="materials",
+    help=HELP,
+    epilog="Example: materials upload notes.pdf --course algebra --watch",
+    rich_markup_mode=None,
+    pretty_exceptions_enable=False,
+    no_args_is_help=True,
+)
+for _name, _command in (
+    ("upload", transfer.upload),
+    ("list", looking.list_materials),
+    ("show", looking.show),
+    ("watch", watch.watch),
+    ("text", looking.text),
+    ("search", looking.search),
+    ("download", transfer.download),
+    ("retry", changing.retry),
+    ("cancel", changing.cancel),
+    ("delete", changing.delete),
+):
+    app.command(_name, epilog=f"Example: {EXAMPLES[_name]}")(_command)
+
+
+def main() -> None:
+    """Runs a command and exits with its code: never with a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, io.TextIOWrapper):  # A name that the terminal's encoding lacks is no reason to fail.
+            stream.reconfigure(errors="backslashreplace")
+    try:
+        sys.exit(app(standalone_mode=False))
+    except CommandError as error:
+        print_error(error.message)
+        sys.exit(error.exit_code)
+    except TyperException as error:
+        print_error(_usage(error))
+        sys.exit(ExitCode.WRONG_USAGE)
+    except (KeyboardInterrupt, typer.Abort):
+        sys.exit(ExitCode.INTERRUPTED)
+    except Exception as error:
+        print_error(f"something unforeseen went wrong ({type(error).__name__}: {error}); please report it")
+        sys.exit(ExitCode.FAILED)
+
+
+def _usage(error: TyperException) -> str:
+    context = getattr(error, "ctx", None)
+    path = context.command_path if context is not None else "materials"
+    return f"{error.format_message().rstrip('.')}; see: {path} --help"
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,1 @@
+"""The commands: each takes what the command line says, and hands the work to the modules above."""

@@ -1,0 +1,161 @@
+"""What a stack consists of, as plain data."""
+
+from __future__ import annotations
+
+import json
+import signal
+from dataclasses import fields
+from io import StringIO
+from pathlib import Path
+
+import pytest
+from rich.console import Console
+
+from single_node.announcement import announce, as_json, show
+from single_node.credentials import Credentials
+from single_node.data_directory import DataDirectory
+from single_node.leftovers import RunningProcess
+from single_node.postgres_account import PostgresAccount
+from single_node.readiness import GrpcServing
+from single_node.stack import SERVICES, ProcessSpec, Programs, Stack, part_names, plan_stack
+
+CREDENTIALS = Credentials(**{each.name: f"the-{each.name}" for each in fields(Credentials)})
+DIRECTORY = DataDirectory(Path("/data dir"))
+
+
+def planned(environ: dict[str, str] | None = None, replicas: dict[str, int] | None = None) -> Stack:
+    environ, replicas = environ or {}, replicas or {}
+    names = part_names(SERVICES, replicas, own_brain="AI_BRAIN_ENDPOINT" not in environ)
+    return plan_stack(
+        DIRECTORY,
+        programs=Programs("/python", Path("/pg"), PostgresAccount(1, 1), Path("/nats-server")),
+        definitions=SERVICES,
+        replicas=replicas,
+        ports={name: 20_001 + number for number, name in enumerate(names)},
+        credentials=CREDENTIALS,
+        environ=environ,
+    )
+
+
+def by_name(stack: Stack) -> dict[str, ProcessSpec]:
+    return {spec.name: spec for spec in (*stack.foundation, *stack.services)}
+
+
+def test_each_service_gets_the_wiring_it_needs_and_no_other_service_s() -> None:
+    parts = by_name(
+        planned({"STATUS_DATABASE_URL": "postgresql://stray", "PROCESSOR_DATABASE_URL": "postgresql://stray"})
+    )
+    holders = {
+        variable: {name for name, spec in parts.items() if variable in spec.environment}
+        for variable in ("STATUS_DATABASE_URL", "PROCESSOR_DATABASE_URL", "OBJECT_STORE_URL", "SERVICE_TOKEN_SECRET")
+    }
+    assert holders == {
+        "STATUS_DATABASE_URL": {"status"},
+        "PROCESSOR_DATABASE_URL": {"processor"},
+        "OBJECT_STORE_URL": {"ingest", "processor"},
+        "SERVICE_TOKEN_SECRET": {"status", "ingest", "processor"},
+    }
+    for spec in parts.values():
+        assert "the-postgres_password" not in str(dict(spec.environment)), (
+            "the superuser's password leaves the supervisor for no one"
+        )
+
+
+def test_tunables_of_the_user_reach_the_services_but_wiring_cannot_be_overridden() -> None:
+    given = {
+        "LOG_LEVEL": "DEBUG",
+        "MAX_UPLOAD_BYTES": "5",
+        "OBJECT_STORE_URL": "s3://bucket",
+        "AUTH_HS256_SECRET": "weak",
+        "AUTH_JWKS_URL": "http://elsewhere",
+        "LISTEN_ADDRESS": "0.0.0.0:1",
+        "NATS_URL": "nats://elsewhere",
+    }
+    ingest = by_name(planned(given))["ingest"].environment
+    assert (ingest["LOG_LEVEL"], ingest["MAX_UPLOAD_BYTES"], ingest["OBJECT_STORE_URL"]) == (
+        "DEBUG",
+        "5",
+        "s3://bucket",
+    )
+    assert ingest["AUTH_HS256_SECRET"] == "the-auth_hs256_secret"
+    assert "AUTH_JWKS_URL" not in ingest
+    assert ingest["LISTEN_ADDRESS"].startswith("127.0.0.1:")
+    assert ingest["NATS_URL"].startswith("nats://materials:the-nats_password@127.0.0.1:")
+
+
+def test_postgres_and_nats_take_nothing_from_the_user_s_environment() -> None:
+    parts = by_name(planned({"PGDATA": "/elsewhere", "PGOPTIONS": "-c fsync=off", "PATH": "/bin", "SECRET": "x"}))
+    for name in ("postgres", "nats"):
+        assert set(parts[name].environment) == {"PATH", "LC_ALL", "SINGLE_NODE_DATA_DIR"}
+
+
+def test_a_given_brain_is_used_and_none_started() -> None:
+    stack = planned({"AI_BRAIN_ENDPOINT": "http://gpu:8001"})
+    assert "brain" not in by_name(stack)
+    assert by_name(stack)["processor"].environment["AI_BRAIN_ENDPOINT"] == "http://gpu:8001"
+    own = planned()
+    assert by_name(own)["processor"].environment["AI_BRAIN_ENDPOINT"] == own.brain_url == "http://127.0.0.1:20003"
+
+
+def test_every_replica_has_a_port_and_its_peers_know_all_of_them() -> None:
+    stack = planned(replicas={"status": 2})
+    parts = by_name(stack)
+    assert {"status", "status-2"} < set(parts)
+    both = stack.endpoints["status"]
+    assert len(set(both)) == 2
+    assert [parts[name].readiness for name in ("status", "status-2")] == [GrpcServing(each) for each in both]
+    assert parts["ingest"].environment["STATUS_ENDPOINT"] == ",".join(both)
+
+
+def test_a_proxy_for_the_outside_world_stays_out_of_loopback() -> None:
+    environment = by_name(planned({"http_proxy": "http://proxy:3128", "no_proxy": "intranet"}))["ingest"].environment
+    assert environment["http_proxy"] == "http://proxy:3128"
+    assert environment["no_proxy"].split(",") == ["intranet", "127.0.0.1", "localhost"]
+
+
+def test_postgres_is_durable_on_loopback_and_stopped_by_its_fast_shutdown() -> None:
+    spec = by_name(planned())["postgres"]
+    assert {"listen_addresses=127.0.0.1", "fsync=on", "synchronous_commit=on", "unix_socket_directories="} < set(
+        spec.command
+    )
+    assert spec.stop_signal == signal.SIGINT
+
+
+def test_both_groups_are_stopped_within_ten_seconds() -> None:
+    stack = planned(replicas={each.name: 3 for each in SERVICES})
+    assert sum(max(spec.grace for spec in group) for group in (stack.foundation, stack.services)) < 10
+
+
+@pytest.fixture
+def running() -> list[RunningProcess]:
+    return [RunningProcess("status", 11, 1.0), RunningProcess("status-2", 12, 1.0), RunningProcess("postgres", 13, 1.0)]
+
+
+def test_the_announcement_is_one_line_of_json_with_every_endpoint_and_process(running: list[RunningProcess]) -> None:
+    stack = planned(replicas={"status": 2})
+    line = as_json(announce(stack, token="user", service_token="service", running=running))
+    assert "\n" not in line
+    told = json.loads(line)
+    assert set(told) == {
+        "ingest", "status", "processor", "endpoints", "brain", "nats", "postgres", "token", "service_token", "pids",
+    }  # fmt: skip
+    assert told["endpoints"]["status"] == list(stack.endpoints["status"])
+    assert told["status"] == stack.endpoints["status"][0]
+    assert told["pids"] == {"status": 11, "status-2": 12, "postgres": 13}
+
+
+def test_the_screen_shows_what_to_copy_unbroken_and_no_password(running: list[RunningProcess]) -> None:
+    screen = StringIO()
+    token = "t" * 400
+    show(
+        announce(planned(), token=token, service_token="the-service-token", running=running),
+        Console(file=screen, width=40),
+        stack_file=DIRECTORY.stack,
+        logs=DIRECTORY.logs,
+        seconds=1.0,
+    )
+    text = screen.getvalue()
+    assert token in text
+    assert "export MATERIALS_STACK='/data dir/stack.json'" in text
+    for secret in ("the-service-token", "the-postgres_password", "the-nats_password"):
+        assert secret not in text
