@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import os
 import sys
 
 import typer
@@ -17,9 +18,15 @@ HELP = """Upload study material, watch it being read, and search what was read.
 Services and identity come from MATERIALS_INGEST, MATERIALS_STATUS and MATERIALS_PROCESSOR (host:port each) and MATERIALS_TOKEN,
 or else from the local stack that runs (`make run`): the file named by MATERIALS_STACK, or .local/run/stack.json in this folder or one above.
 
-Exit codes: 0 done; 1 the operation failed: a service refused it, or a watched material failed; 2 wrong usage;
-3 a service cannot be reached, or nothing says where it is; 4 not found; 130 interrupted; 143 terminated.
-Of several items with different failures: 1.
+\b
+Exit codes:
+    0  done
+    1  the operation failed: a service refused it, or a watched material failed;
+       also when several items failed in different ways
+    2  wrong usage
+    3  a service cannot be reached, or nothing says where it is
+    4  not found
+  130  interrupted (Ctrl-C), 143 terminated
 
 With --json each command writes one JSON document a line to standard output; errors are lines on standard error.
 """
@@ -43,7 +50,6 @@ app = typer.Typer(
     epilog="Example: materials upload notes.pdf --course algebra --watch",
     rich_markup_mode=None,
     pretty_exceptions_enable=False,
-    no_args_is_help=True,
 )
 for _name, _command in (
     ("upload", transfer.upload),
@@ -66,24 +72,39 @@ def main() -> None:
         if isinstance(stream, io.TextIOWrapper):  # A name that the terminal's encoding lacks is no reason to fail.
             stream.reconfigure(errors="backslashreplace")
     try:
-        sys.exit(app(standalone_mode=False))
-    except CommandError as error:
-        print_error(error.message)
-        sys.exit(error.exit_code)
-    except TyperException as error:
-        print_error(_usage(error))
-        sys.exit(ExitCode.WRONG_USAGE)
+        sys.exit(app(args=sys.argv[1:] or ["--help"], prog_name="materials", standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort):
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
-        print_error(f"something unforeseen went wrong ({type(error).__name__}: {error}); please report it")
-        sys.exit(ExitCode.FAILED)
+        sys.exit(_told(error))
+
+
+def _told(error: Exception) -> ExitCode:
+    """Says what went wrong, in one line; the exit code."""
+    match error:
+        case ExceptionGroup():  # Of tasks; each ends the others, so the first is the cause.
+            return _told(error.exceptions[0])
+        case CommandError():
+            print_error(error.message)
+            return error.exit_code
+        case TyperException():
+            print_error(_usage(error))
+            return ExitCode.WRONG_USAGE
+        case UnicodeEncodeError():
+            print_error("an argument is not valid UTF-8; write it in the terminal's encoding")
+            return ExitCode.WRONG_USAGE
+        case BrokenPipeError():  # The reader of our output has left; nor may the interpreter write to it at its end.
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            return ExitCode.FAILED
+    print_error(f"something unforeseen went wrong ({type(error).__name__}: {error}); please report it")
+    return ExitCode.FAILED
 
 
 def _usage(error: TyperException) -> str:
     context = getattr(error, "ctx", None)
     path = context.command_path if context is not None else "materials"
-    return f"{error.format_message().rstrip('.')}; see: {path} --help"
+    message = error.format_message()
+    return f"{message}{'' if message.endswith(('.', '?')) else '.'} See: {path} --help"
 
 
 if __name__ == "__main__":

@@ -46,6 +46,7 @@ class BarsView(View):
             _FieldColumn("detail", Column(ratio=1, no_wrap=True)),
             console=console(),
             expand=True,
+            transient=True,
             # Only what goes to the same screen may be moved above the bars.
             redirect_stderr=sys.stderr.isatty(),
         )
@@ -59,8 +60,6 @@ class BarsView(View):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        for key in list(self._rows):
-            self._drop(key)
         self._progress.stop()
 
     def moved(self, label: str, done: int, total: int) -> None:

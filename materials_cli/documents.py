@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 from typing import Any
 
-from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import Message
 from google.protobuf.timestamp_pb2 import Timestamp
 
@@ -14,12 +13,15 @@ from materials_cli.errors import CommandError
 Document = dict[str, Any]
 
 
-def short_name(enum: EnumDescriptor, number: int) -> str | None:
-    """A value's name without its enum's prefix, in lower case: "completed". None for UNSPECIFIED and for a number of a later contract."""
+def short_name(enum: Any, number: int) -> str | None:
+    """A value's name without the prefix of its enum (an EnumDescriptor), in lower case: "completed". None for
+    UNSPECIFIED and for a number of a later contract.
+    """
     if number == 0 or number not in enum.values_by_number:
         return None
     words = "".join(f"_{letter}" if letter.isupper() else letter for letter in enum.name)
-    return enum.values_by_number[number].name.removeprefix(f"{words.strip('_').upper()}_").lower()
+    name: str = enum.values_by_number[number].name
+    return name.removeprefix(f"{words.strip('_').upper()}_").lower()
 
 
 def document(message: Message) -> Document:

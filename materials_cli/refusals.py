@@ -16,8 +16,8 @@ from servicekit.errors import reason_of_status
 #: What to do, where the service's own message does not say it to somebody at a terminal.
 _ADVICE = {
     "TOKEN_MISSING": "set MATERIALS_TOKEN to a token",
-    "TOKEN_INVALID": "set MATERIALS_TOKEN to a new one, or start the local stack again (`make run`)",
-    "TOKEN_EXPIRED": "set MATERIALS_TOKEN to a new one, or start the local stack again (`make run`)",
+    "TOKEN_INVALID": "set MATERIALS_TOKEN, or start the local stack again (`make run`)",
+    "TOKEN_EXPIRED": "set MATERIALS_TOKEN, or start the local stack again (`make run`)",
     "COURSE_WRITE_DENIED": "ask for the role `editor` in this course",
     "MATERIAL_NOT_FOUND": "see `materials list`",
     "TOO_MANY_UPLOADS": "try again in a moment",

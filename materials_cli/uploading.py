@@ -78,12 +78,11 @@ async def _try(
     try:
         size = os.fstat(file.fileno()).st_size
         metadata = ingest_service_pb2.UploadMetadata(course_id=course, name=name, request_id=request_id, file_size=size)
-        await _send(call, ingest_service_pb2.UploadMaterialRequest(metadata=metadata))
+        message = ingest_service_pb2.UploadMaterialRequest(metadata=metadata)
         sent = 0
         progress(sent, size)
-        while chunk := await asyncio.to_thread(file.read, CHUNK_BYTES):
-            if not await _send(call, ingest_service_pb2.UploadMaterialRequest(chunk=chunk)):
-                break
+        while await _send(call, message) and (chunk := await asyncio.to_thread(file.read, CHUNK_BYTES)):
+            message = ingest_service_pb2.UploadMaterialRequest(chunk=chunk)
             sent += len(chunk)
             progress(sent, size)
         async with asyncio.timeout(STALL_SECONDS):
@@ -98,10 +97,13 @@ async def _send(
     call: grpc.aio.StreamUnaryCall[ingest_service_pb2.UploadMaterialRequest, ingest_service_pb2.UploadMaterialResponse],
     message: ingest_service_pb2.UploadMaterialRequest,
 ) -> bool:
-    """Whether it was sent; False when the service has answered already: the answer is then the call's result."""
+    """Whether it was sent. False when the service has answered before the end: awaiting the call then tells what.
+
+    A write that meets the end of the call may fail with an INTERNAL of gRPC's own, which hides the service's answer.
+    """
     try:
         async with asyncio.timeout(STALL_SECONDS):
             await call.write(message)
-    except asyncio.InvalidStateError:
+    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
         return False
     return True

@@ -31,6 +31,7 @@ class NatsLink:
         self._connected = asyncio.Event()
         self._on_connect: list[Callable[[Client], Awaitable[None]]] = []
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     def on_first_connect(self, callback: Callable[[Client], Awaitable[None]]) -> None:
         """Registers what is to be done once when the first connection is made (subscriptions survive reconnects by themselves)."""
@@ -61,6 +62,7 @@ class NatsLink:
 
     async def stop(self) -> None:
         """Flushes what was published, and closes."""
+        self._stopping = True
         if self._task is not None:
             self._task.cancel()
             await asyncio.wait([self._task])
@@ -75,7 +77,8 @@ class NatsLink:
     async def _connect(self) -> None:
         async def disconnected() -> None:
             self._connected.clear()
-            log.warning("NATS connection lost", servers=len(self._servers))
+            if not self._stopping:
+                log.warning("NATS connection lost", servers=len(self._servers))
 
         async def reconnected() -> None:
             self._connected.set()

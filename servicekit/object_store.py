@@ -21,7 +21,7 @@ from obstore.store import from_url
 
 from servicekit.errors import ServiceError, Unavailable
 
-_QUEUED_CHUNKS = 2
+_QUEUED_CHUNKS = 1
 #: S3 wants parts of at least 5 MiB, but for the last; a local file has no such wish.
 _PART_BYTES = {"file": 1024 * 1024}
 _DEFAULT_PART_BYTES = 5 * 1024 * 1024

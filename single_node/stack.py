@@ -22,15 +22,17 @@ from single_node.readiness import BrainActive, GrpcServing, NatsGreets, Postgres
 # Every process of a stack carries its data directory under this name, by which a later start knows what a killed one left.
 OWNER_VARIABLE = "SINGLE_NODE_DATA_DIR"
 
-FOUNDATION_GRACE_SECONDS = 4.0
-SERVICE_GRACE_SECONDS = 5.0
+# Together under ten seconds, the time a stop may take: services, then the one they report to, then what all stand on.
+SERVICE_GRACE_SECONDS = 4.0
+LAST_SERVICE_GRACE_SECONDS = 2.5
+FOUNDATION_GRACE_SECONDS = 3.0
 # Running calls end before the process must.
-SERVICE_CALL_GRACE_SECONDS = 4.0
+SERVICE_CALL_GRACE_SECONDS = 2.0
 
 
 @dataclass(frozen=True)
 class ProcessSpec:
-    """One process to keep running. `grace` is the seconds between `stop_signal` and SIGKILL."""
+    """One process to keep running. `grace` is the seconds between `stop_signal` and SIGKILL; `stops_last`: only when those started with it are gone."""
 
     name: str
     command: tuple[str, ...] = field(repr=False)
@@ -38,19 +40,23 @@ class ProcessSpec:
     readiness: Readiness = field(repr=False)
     stop_signal: signal.Signals = signal.SIGTERM
     grace: float = SERVICE_GRACE_SECONDS
+    stops_last: bool = False
 
 
 @dataclass(frozen=True)
 class ServiceDefinition:
-    """A gRPC service started as `python -m MODULE`, any number of times, with the variables of the wiring that it needs."""
+    """A gRPC service started as `python -m MODULE`, any number of times, with the variables of the wiring that it needs.
+
+    `stops_last`: the others hand back their leases to it while they stop."""
 
     name: str
     module: str
     needs: frozenset[str]
+    stops_last: bool = False
 
 
 SERVICES = (
-    ServiceDefinition("status", "status_service", frozenset({"STATUS_DATABASE_URL", "NATS_URL"})),
+    ServiceDefinition("status", "status_service", frozenset({"STATUS_DATABASE_URL", "NATS_URL"}), stops_last=True),
     ServiceDefinition("ingest", "ingest_service", frozenset({"STATUS_ENDPOINT", "NATS_URL", "OBJECT_STORE_URL"})),
     ServiceDefinition(
         "processor",
@@ -171,6 +177,8 @@ def plan_stack(
                 "LISTEN_ADDRESS": target,
             },
             readiness=GrpcServing(target),
+            grace=LAST_SERVICE_GRACE_SECONDS if definition.stops_last else SERVICE_GRACE_SECONDS,
+            stops_last=definition.stops_last,
         )
 
     minimal = minimal_environment(directory, environ)

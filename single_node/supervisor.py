@@ -29,7 +29,7 @@ from single_node.restart_policy import GiveUp, after_death
 from single_node.stack import ProcessSpec
 
 READY_SECONDS = 120.0
-GROUP_GONE_SECONDS = 1.0
+GROUP_GONE_SECONDS = 0.5
 LOG_ROTATED_AT_BYTES = 16 * 1024 * 1024
 LOG_TAIL_LINES = 15
 
@@ -79,11 +79,12 @@ class Supervisor:
         """Ends every process, group by group; returns when none is left. Safe to call twice."""
         while self._started:
             batch = self._started[-1]
-            keepers = [kept.task for kept in batch if kept.task is not None]
-            for kept in batch:
-                kept.stopping.set()
-            if keepers:
-                await asyncio.wait(keepers)
+            for last in (False, True):
+                leaving = [kept for kept in batch if kept.spec.stops_last is last]
+                for kept in leaving:
+                    kept.stopping.set()
+                if keepers := [kept.task for kept in leaving if kept.task is not None]:
+                    await asyncio.wait(keepers)
             self._started.pop()
 
     @property
@@ -219,7 +220,7 @@ async def _until_group_is_gone(pid: int) -> None:
     """Killed orphans hold their ports until the kernel is done with them; they are not our children, so nothing tells when."""
     with suppress(TimeoutError):
         async with asyncio.timeout(GROUP_GONE_SECONDS):
-            while _signal_group(pid, 0):
+            while _signal_group(pid, 0):  # noqa: ASYNC110 - the kernel sets no event
                 await asyncio.sleep(0.01)
 
 

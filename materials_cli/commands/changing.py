@@ -20,7 +20,10 @@ Change = Callable[[Connection, str], Awaitable[material_pb2.Material | None]]
 
 
 def retry(ids: MaterialIds, json: Json = False) -> None:
-    """Have failed materials read again. Pages read before are kept; a material that has not failed is left as it is."""
+    """Have failed materials read again.
+
+    Pages read before are kept; a material that has not failed is left as it is.
+    """
 
     async def change(connection: Connection, material_id: str) -> material_pb2.Material:
         request = status_service_pb2.RetryMaterialRequest(material_id=material_id)
@@ -31,7 +34,10 @@ def retry(ids: MaterialIds, json: Json = False) -> None:
 
 
 def cancel(ids: MaterialIds, json: Json = False) -> None:
-    """Stop the reading of materials. They become failed with the reason "cancelled"; `materials retry` takes them up again."""
+    """Stop the reading of materials.
+
+    They become failed with the reason "cancelled"; `materials retry` takes them up again.
+    """
 
     async def change(connection: Connection, material_id: str) -> material_pb2.Material:
         request = status_service_pb2.CancelMaterialRequest(material_id=material_id)
@@ -46,9 +52,9 @@ def delete(
     yes: Annotated[bool, typer.Option("--yes", "-y", help="Do not ask.")] = False,
     json: Json = False,
 ) -> None:
-    """Delete materials, their files and all that was read out of them, for good and for everybody.
+    """Delete materials for good.
 
-    Asks before; scripts say --yes.
+    Their files and all that was read out of them go too, for everybody. Asks before; scripts say --yes.
     """
     if not yes:
         if json or not sys.stdin.isatty():

@@ -92,7 +92,10 @@ def show(
     history: Annotated[bool, typer.Option("--history", help="Also every change of its state, oldest first.")] = False,
     json: Json = False,
 ) -> None:
-    """Show all that is known of a material: where it stands, what it waits for, why it failed."""
+    """Show all that is known of a material.
+
+    Where it stands, what it waits for, why it failed; with --history also how it came to that.
+    """
     run(lambda connection: _show(connection, material_id, history, json))
 
 
@@ -129,14 +132,17 @@ async def _transitions(connection: Connection, material_id: str) -> list[materia
 
 def text(
     material_id: MaterialId,
-    page: Annotated[int, typer.Option("--page", "-p", min=1, metavar="N", help="Only this page, from 1.")] = 0,
+    page: Annotated[
+        int | None, typer.Option("--page", "-p", min=1, metavar="N", help="Only this page, from 1.")
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Print the text that was read out of a material, also while it is still being read.
+    """Print the text read out of a material.
 
-    Where standard output is no terminal pages are separated by form feeds, and the text is left as it is.
+    While it is still being read: the pages that are there. Where standard output is no terminal
+    pages are separated by form feeds, and the text is left as it is.
     """
-    run(lambda connection: _text(connection, material_id, page, json))
+    run(lambda connection: _text(connection, material_id, page or 0, json))
 
 
 async def _text(connection: Connection, material_id: str, wanted: int, json: bool) -> None:
@@ -191,19 +197,19 @@ def search(
     query: Annotated[str, typer.Argument(metavar="QUERY", help="What to look for, in your own words.")],
     course: Course,
     limit: Annotated[
-        int,
+        int | None,
         typer.Option(
             "--limit", "-n", min=1, max=10, metavar="N", help="At most as many; else what the service is set to."
         ),
-    ] = 0,
+    ] = None,
     json: Json = False,
 ) -> None:
-    """Search a course by meaning; the best passages come first, with material and page.
+    """Search a course by meaning.
 
-    The score is the cosine similarity of query and passage, at most 1. Where standard output is no terminal:
-    lines of rank, score, material id, page, name and excerpt, separated by tabs.
+    The best passages come first, with material and page. The score is the cosine similarity of query and
+    passage, at most 1. Where standard output is no terminal: lines of rank, score, material id, page, name and excerpt, separated by tabs.
     """
-    run(lambda connection: _search(connection, query, course, limit, json))
+    run(lambda connection: _search(connection, query, course, limit or 0, json))
 
 
 async def _search(connection: Connection, query: str, course: str, limit: int, json: bool) -> None:

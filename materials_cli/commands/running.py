@@ -22,7 +22,7 @@ Json = Annotated[
 ]
 MaterialId = Annotated[str, typer.Argument(metavar="ID", help="The material's id, as `materials list` shows it.")]
 MaterialIds = Annotated[
-    list[str], typer.Argument(metavar="ID...", help="Ids of materials, as `materials list` shows them.")
+    list[str], typer.Argument(metavar="ID", help="Ids of materials, as `materials list` shows them.")
 ]
 Course = Annotated[str, typer.Option("--course", "-c", metavar="COURSE", help="The course's id.")]
 Retries = Annotated[

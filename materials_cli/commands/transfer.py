@@ -25,16 +25,17 @@ CONCURRENT_UPLOADS = 3
 
 
 def upload(
-    files: Annotated[list[str], typer.Argument(metavar="FILE...", help="Files, or patterns such as '*.pdf'.")],
+    files: Annotated[list[str], typer.Argument(metavar="FILE", help="Files, or patterns such as '*.pdf'.")],
     course: Course,
     watch: Annotated[bool, typer.Option("--watch", "-w", help="Stay and show how the files are being read.")] = False,
     name: Annotated[str | None, typer.Option("--name", metavar="NAME", help="The name that people see.")] = None,
     retries: Retries = DEFAULT_RETRIES,
     json: Json = False,
 ) -> None:
-    """Upload files to a course: PDF, PNG, JPEG, TIFF, WebP, plain text or Markdown.
+    """Upload files to a course.
 
-    Returns when the files are kept safely; they are read in the background, and Ctrl-C does not stop that.
+    They may be PDF, PNG, JPEG, TIFF, WebP, plain text or Markdown. Returns when the files are kept safely; they are
+    read in the background, and Ctrl-C does not stop that.
     An upload that is cut off, or that a busy service puts off, is tried again without making doubles.
     """
     paths = expand_files(files)

@@ -23,16 +23,17 @@ MAX_WATCHES = 50
 
 
 def watch(
-    ids: Annotated[list[str] | None, typer.Argument(metavar="[ID...]", help="Ids of materials.")] = None,
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of materials.")] = None,
     course: Annotated[
         str | None, typer.Option("--course", "-c", metavar="COURSE", help="Watch a whole course instead, until Ctrl-C.")
     ] = None,
     retries: Retries = DEFAULT_RETRIES,
     json: Json = False,
 ) -> None:
-    """Watch materials being read, live, until each is completed or failed.
+    """Watch materials being read, live.
 
-    A cut connection is taken up again where it was. Ends with 0 when all were completed, with 1 when one failed.
+    Ends when each is completed or failed; a course is watched until Ctrl-C. A cut connection is taken up again where it was.
+    Ends with 0 when all were completed, with 1 when one failed.
     """
     if bool(ids) == bool(course):
         raise WrongUsage(

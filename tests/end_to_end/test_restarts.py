@@ -6,13 +6,18 @@ import asyncio
 import io
 import os
 import signal
+import uuid
 from collections.abc import Iterator
 
 import grpc
+import nats
 import pytest
-from materials.v1 import material_pb2, processor_service_pb2, status_service_pb2
+from google.rpc import error_details_pb2
+from grpc_status import rpc_status
+from materials.v1 import ingest_service_pb2, material_pb2, processor_service_pb2, status_service_pb2
 from PIL import Image, ImageDraw, ImageFont
 
+from servicekit.errors import reason_of_status
 from tests.local_stack import Client, LocalStack, unique_course
 
 PAGES = 5
@@ -141,32 +146,34 @@ async def test_everything_is_still_there_after_a_stop_and_unfinished_work_goes_o
                 status_service_pb2.ListMaterialsRequest(course_id=course), metadata=client.metadata, timeout=20
             )
             assert [item.id for item in listed.materials] == [material.id]
-            download = client.ingest.DownloadMaterial(ingest_request(material.id), metadata=client.metadata, timeout=30)
+            download = client.ingest.DownloadMaterial(
+                ingest_service_pb2.DownloadMaterialRequest(material_id=material.id),
+                metadata=client.metadata,
+                timeout=30,
+            )
             assert b"".join([part.chunk async for part in download]) == scan("restart")
     finally:
         second.stop()
 
 
 async def test_an_upload_without_nats_is_answered_and_delivered_when_it_is_back(own_stack: LocalStack) -> None:
-    nats = own_stack.current()["pids"]["nats"]
-    os.kill(nats, signal.SIGSTOP)
+    broker = own_stack.current()["pids"]["nats"]
+    os.kill(broker, signal.SIGSTOP)
     try:
         async with own_stack.client() as client:
             material = await client.upload(b"Mitochondria make the cell's energy.", course=unique_course())
             assert material.processing_status == material_pb2.PROCESSING_STATUS_PENDING
     finally:
-        os.kill(nats, signal.SIGCONT)
+        os.kill(broker, signal.SIGCONT)
     async with own_stack.client() as client:
         states = await client.watch_to_end(material.id)
     assert states[-1].processing_status == material_pb2.PROCESSING_STATUS_COMPLETED
 
 
 async def test_a_wiped_stream_is_filled_again_from_the_record(own_stack: LocalStack) -> None:
-    import nats as nats_client
-
     brain = own_stack.current()["pids"]["brain"]
     os.kill(brain, signal.SIGKILL)  # the work waits for it, so that the event is still needed
-    connection = await nats_client.connect(own_stack.facts["nats"])
+    connection = await nats.connect(own_stack.facts["nats"])
     try:
         async with own_stack.client() as client:
             materials = [await client.upload(f"note {n}".encode(), course=unique_course()) for n in range(5)]
@@ -178,24 +185,30 @@ async def test_a_wiped_stream_is_filled_again_from_the_record(own_stack: LocalSt
         await connection.close()
 
 
-async def test_a_dead_service_answers_unavailable_not_a_hang(own_stack: LocalStack) -> None:
-    status = own_stack.current()["pids"]["status"]
-    os.kill(status, signal.SIGSTOP)
-    try:
-        async with own_stack.client() as client:
+async def test_an_upload_while_the_record_is_away_is_refused_with_a_reason_and_repeated_without_a_double(
+    own_stack: LocalStack,
+) -> None:
+    course, request_id = unique_course(), str(uuid.uuid4())
+    async with own_stack.client() as client:
+        status = own_stack.current()["pids"]["status"]
+        os.kill(status, signal.SIGSTOP)
+        try:
             with pytest.raises(grpc.aio.AioRpcError) as refusal:
-                await client.status.GetMaterial(
-                    status_service_pb2.GetMaterialRequest(material_id="x"), metadata=client.metadata, timeout=2
-                )
-            assert refusal.value.code() is grpc.StatusCode.DEADLINE_EXCEEDED
-    finally:
-        os.kill(status, signal.SIGCONT)
+                await client.upload(b"Tides follow the moon.", course=course, request_id=request_id)
+        finally:
+            os.kill(status, signal.SIGCONT)
+        assert refusal.value.code() is grpc.StatusCode.UNAVAILABLE
+        details = rpc_status.from_call(refusal.value)  # type: ignore[arg-type]
+        assert reason_of_status(details) == "RECORD_UNAVAILABLE"
+        assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details.details)
 
-
-def ingest_request(material_id: str):  # type: ignore[no-untyped-def]
-    from materials.v1 import ingest_service_pb2
-
-    return ingest_service_pb2.DownloadMaterialRequest(material_id=material_id)
+        first = await client.upload(b"Tides follow the moon.", course=course, request_id=request_id)
+        again = await client.upload(b"Tides follow the moon.", course=course, request_id=request_id)
+        assert first.id == again.id
+        listed = await client.status.ListMaterials(
+            status_service_pb2.ListMaterialsRequest(course_id=course), metadata=client.metadata, timeout=20
+        )
+        assert [material.id for material in listed.materials] == [first.id]
 
 
 def is_running(pid: int) -> bool:

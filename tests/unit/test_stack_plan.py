@@ -18,6 +18,7 @@ from single_node.leftovers import RunningProcess
 from single_node.postgres_account import PostgresAccount
 from single_node.readiness import GrpcServing
 from single_node.stack import SERVICES, ProcessSpec, Programs, Stack, part_names, plan_stack
+from single_node.supervisor import GROUP_GONE_SECONDS
 
 CREDENTIALS = Credentials(**{each.name: f"the-{each.name}" for each in fields(Credentials)})
 DIRECTORY = DataDirectory(Path("/data dir"))
@@ -123,7 +124,8 @@ def test_postgres_is_durable_on_loopback_and_stopped_by_its_fast_shutdown() -> N
 
 def test_both_groups_are_stopped_within_ten_seconds() -> None:
     stack = planned(replicas={each.name: 3 for each in SERVICES})
-    assert sum(max(spec.grace for spec in group) for group in (stack.foundation, stack.services)) < 10
+    groups = (stack.foundation, stack.services)
+    assert sum(max(spec.grace for spec in group) + GROUP_GONE_SECONDS for group in groups) < 10
 
 
 @pytest.fixture
