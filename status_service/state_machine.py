@@ -250,7 +250,7 @@ class Policy:
 def retry_delay(failures: int, policy: Policy, random: Callable[[], float]) -> float:
     """Seconds before the next attempt after the given number of consecutive failures (at least 1): exponential with equal jitter, between half and all of
     the step (Brooker, "Exponential Backoff And Jitter", AWS Architecture Blog 2015)."""
-    step = min(policy.backoff_cap, policy.backoff_base * 2.0 ** (failures - 1))
+    step = min(policy.backoff_cap, policy.backoff_base * 2.0 ** min(failures - 1, 500))  # a double ends at 2^1023
     return float(step * (0.5 + random() / 2))
 
 
@@ -444,6 +444,8 @@ def _failed(
 
 
 def _unleased(record: Record, outcome: str) -> Record:
+    # An attempt that has ended keeps the outcome its worker reported: the report may still come again.
+    outcome = outcome if record.status == PROCESSING else record.attempt_outcome
     return replace(record, attempt_outcome=outcome, stage=0, lease_worker="", lease_claim_id="", lease_expires_at=None)
 
 

@@ -1,0 +1,468 @@
+"""Each row of the state machine's table, asserted. What longer histories must hold is in test_state_machine_histories.py."""
+
+from __future__ import annotations
+
+import uuid
+from dataclasses import fields, replace
+from datetime import UTC, datetime, timedelta
+
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+from materials.v1 import material_pb2 as pb
+
+from status_service.state_machine import (
+    ALL_PURGED,
+    COMPLETED,
+    DELETED,
+    ENDED_BY_RECORD,
+    EXPIRED,
+    FAILED,
+    OBJECT_PURGED,
+    PASSAGES_PURGED,
+    PENDING,
+    PROCESSING,
+    RETRYABLE_WHEN_PERMANENT,
+    TIME,
+    Cancel,
+    Claim,
+    Complete,
+    Decision,
+    Delete,
+    Event,
+    ExpireLease,
+    Fail,
+    HandBack,
+    Policy,
+    Progress,
+    Purged,
+    Record,
+    Renew,
+    Report,
+    Retry,
+    Transition,
+    Verdict,
+    decide,
+    retry_delay,
+)
+
+CREATED = datetime(2030, 1, 1, tzinfo=UTC)
+NOW = CREATED + timedelta(hours=1)
+POLICY = Policy(lease=20.0, max_failures=3, max_crashes=2, backoff_base=2.0, backoff_cap=16.0)
+LEASE_END = NOW + timedelta(seconds=POLICY.lease)
+CORRUPT, BRAIN = pb.FAILURE_REASON_FILE_CORRUPT, pb.FAILURE_REASON_BRAIN_FAILED
+
+WAITING = Record(
+    material_id=uuid.UUID(int=7),
+    owner_id="ada",
+    course_id="algebra",
+    name="notes.pdf",
+    file_path="objects/00/7",
+    file_type="pdf",
+    media_type="application/pdf",
+    file_size=10,
+    sha256="0" * 64,
+    created_at=CREATED,
+    updated_at=CREATED,
+    request_id="request-1",
+    announced_at=CREATED,
+    announced_incarnation="stream-1",
+    announced_sequence=4,
+)
+WORKING = replace(
+    WAITING,
+    status=PROCESSING,
+    revision=5,
+    attempt=2,
+    stage=pb.PROCESSING_STAGE_READING,
+    pages_done=3,
+    pages_total=9,
+    lease_worker="worker-1",
+    lease_claim_id="claim-1",
+    lease_expires_at=NOW + timedelta(seconds=1),
+)
+DONE = replace(
+    WAITING, status=COMPLETED, revision=6, attempt=2, attempt_outcome="Complete", processed_at=CREATED, has_embedding=True
+)
+BROKEN = replace(
+    WAITING,
+    status=FAILED,
+    revision=6,
+    attempt=2,
+    attempt_outcome="Fail",
+    processed_at=CREATED,
+    failure_reason=BRAIN,
+    error_message="the Brain failed",
+    retryable=True,
+    failures=3,
+    crashes=1,
+)
+REMOVED = replace(WAITING, revision=9, deleted_at=CREATED, request_id="")
+
+CLAIM = Claim("worker-9", "claim-9")
+REPORTS: list[Report] = [
+    Progress("worker-1", 2, 4, 9, pb.PROCESSING_STAGE_READING),
+    Renew("worker-1", 2),
+    Complete("worker-1", 2, 9, True),
+    Fail("worker-1", 2, CORRUPT, "damaged", transient=False),
+    Fail("worker-1", 2, BRAIN, "no answer", transient=True),
+    HandBack("worker-1", 2, "stopping"),
+]
+EVERY_EVENT: list[Event] = [CLAIM, *REPORTS, ExpireLease(), Cancel("ada"), Retry("ada"), Delete("ada")]
+
+
+def half() -> float:
+    return 0.5
+
+
+def after(record: Record, event: Event, *, now: datetime = NOW, policy: Policy = POLICY) -> Decision:
+    return decide(record, event, now, policy, half)
+
+
+def differences(before: Record, changed: Record) -> dict[str, object]:
+    """Fields that are not as they were, with their new value."""
+    return {
+        field.name: getattr(changed, field.name)
+        for field in fields(Record)
+        if getattr(before, field.name) != getattr(changed, field.name)
+    }
+
+
+def assert_unchanged(decision: Decision, record: Record, verdict: Verdict) -> None:
+    assert decision == Decision(verdict, record)
+    assert decision.record is record
+
+
+UNLEASED: dict[str, object] = {"lease_worker": "", "lease_claim_id": "", "lease_expires_at": None, "stage": 0}
+ANNOUNCED_AGAIN: dict[str, object] = {"announcement": 2, "announced_at": None}
+
+
+def test_claim_of_a_waiting_material_gives_a_lease_and_the_next_attempt_number() -> None:
+    decision = after(WAITING, CLAIM)
+    assert decision.verdict is Verdict.APPLIED
+    assert decision.changed
+    assert differences(WAITING, decision.record) == {
+        "status": PROCESSING,
+        "revision": 2,
+        "updated_at": NOW,
+        "attempt": 1,
+        "stage": pb.PROCESSING_STAGE_OPENING,
+        "lease_worker": "worker-9",
+        "lease_claim_id": "claim-9",
+        "lease_expires_at": LEASE_END,
+    }
+    assert decision.transition == Transition(PENDING, PROCESSING, "claimed", "worker-9", 0, "", 1)
+
+
+def test_claim_clears_what_the_last_attempt_left() -> None:
+    before = replace(
+        WAITING, attempt=4, attempt_outcome="Fail", not_before=NOW, failures=2, crashes=1, status_message="next one in 2 s"
+    )
+    changed = after(before, CLAIM).record
+    assert (changed.attempt, changed.attempt_outcome, changed.not_before, changed.status_message) == (5, "", None, "")
+    assert (changed.failures, changed.crashes) == (2, 1), "a claim is no proof that a page was read"
+
+
+def test_claim_before_its_time_is_refused_and_at_its_time_granted() -> None:
+    early = replace(WAITING, not_before=NOW + timedelta(microseconds=1))
+    assert_unchanged(after(early, CLAIM), early, Verdict.NOT_DUE)
+    assert after(replace(WAITING, not_before=NOW), CLAIM).verdict is Verdict.APPLIED
+
+
+def test_claim_of_a_leased_material_is_refused_even_when_the_lease_has_run_out() -> None:
+    overdue = replace(WORKING, lease_expires_at=CREATED)
+    for record in (WORKING, overdue):
+        assert_unchanged(after(record, CLAIM), record, Verdict.LEASED)
+        assert_unchanged(after(record, Claim("worker-1", "claim-2")), record, Verdict.LEASED)
+        assert_unchanged(after(record, Claim("worker-2", "claim-1")), record, Verdict.LEASED)
+
+
+def test_repeated_claim_answers_the_same_lease() -> None:
+    assert_unchanged(after(WORKING, Claim("worker-1", "claim-1")), WORKING, Verdict.REPEATED)
+
+
+@pytest.mark.parametrize("record", [DONE, BROKEN])
+def test_claim_of_what_has_ended_is_refused(record: Record) -> None:
+    assert_unchanged(after(record, CLAIM), record, Verdict.ENDED)
+
+
+def test_progress_with_a_new_page_renews_the_lease_and_both_budgets() -> None:
+    before = replace(WORKING, failures=2, crashes=1)
+    decision = after(before, Progress("worker-1", 2, 4, 9, pb.PROCESSING_STAGE_INDEXING))
+    assert decision.verdict is Verdict.APPLIED
+    assert decision.changed
+    assert decision.transition is None, "progress is no line of the history"
+    assert differences(before, decision.record) == {
+        "revision": 6,
+        "updated_at": NOW,
+        "pages_done": 4,
+        "stage": pb.PROCESSING_STAGE_INDEXING,
+        "failures": 0,
+        "crashes": 0,
+        "lease_expires_at": LEASE_END,
+    }
+
+
+def test_progress_without_a_new_page_keeps_the_budgets_and_never_counts_back() -> None:
+    before = replace(WORKING, failures=2, crashes=1)
+    changed = after(before, Progress("worker-1", 2, 1, 9, pb.PROCESSING_STAGE_OPENING)).record
+    assert (changed.pages_done, changed.failures, changed.crashes) == (3, 2, 1)
+
+
+def test_progress_that_says_nothing_new_renews_the_lease_without_a_revision() -> None:
+    decision = after(WORKING, Progress("worker-1", 2, 3, 9, pb.PROCESSING_STAGE_READING))
+    assert (decision.verdict, decision.changed, decision.transition) == (Verdict.APPLIED, False, None)
+    assert differences(WORKING, decision.record) == {"lease_expires_at": LEASE_END}
+
+
+def test_renew_renews_the_lease_without_a_revision() -> None:
+    decision = after(WORKING, Renew("worker-1", 2))
+    assert (decision.verdict, decision.changed, decision.transition) == (Verdict.APPLIED, False, None)
+    assert differences(WORKING, decision.record) == {"lease_expires_at": LEASE_END}
+
+
+def test_complete_ends_the_material() -> None:
+    before = replace(WORKING, failures=2, crashes=1)
+    decision = after(before, Complete("worker-1", 2, 9, True))
+    assert decision.verdict is Verdict.APPLIED
+    assert differences(before, decision.record) == UNLEASED | {
+        "status": COMPLETED,
+        "revision": 6,
+        "updated_at": NOW,
+        "processed_at": NOW,
+        "attempt_outcome": "Complete",
+        "pages_done": 9,
+        "has_embedding": True,
+        "failures": 0,
+        "crashes": 0,
+    }
+    assert decision.transition == Transition(PROCESSING, COMPLETED, "completed", "worker-1", 0, "", 2)
+
+
+@pytest.mark.parametrize("reason", [value for value in pb.FailureReason.values() if value])
+def test_permanent_failure_ends_the_material_at_once(reason: int) -> None:
+    decision = after(WORKING, Fail("worker-1", 2, reason, "mend it", transient=False))
+    assert differences(WORKING, decision.record) == UNLEASED | {
+        "status": FAILED,
+        "revision": 6,
+        "updated_at": NOW,
+        "processed_at": NOW,
+        "attempt_outcome": "Fail",
+        "failure_reason": reason,
+        "error_message": "mend it",
+        "failures": 1,
+    } | ({"retryable": True} if reason in RETRYABLE_WHEN_PERMANENT else {})
+    assert decision.transition == Transition(PROCESSING, FAILED, "failed", "worker-1", reason, "mend it", 2)
+
+
+@pytest.mark.parametrize(
+    ("reason", "retryable"),
+    [
+        (pb.FAILURE_REASON_CANCELLED, True),
+        (pb.FAILURE_REASON_FILE_ENCRYPTED, False),
+        (pb.FAILURE_REASON_FILE_CORRUPT, False),
+        (pb.FAILURE_REASON_FILE_UNSUPPORTED, False),
+        (pb.FAILURE_REASON_TOO_MANY_PAGES, False),
+        (pb.FAILURE_REASON_PAGE_TOO_LARGE, False),
+        (pb.FAILURE_REASON_OBJECT_MISSING, False),
+        (pb.FAILURE_REASON_OBJECT_CHANGED, False),
+        (pb.FAILURE_REASON_BRAIN_REFUSED, False),
+        (pb.FAILURE_REASON_BRAIN_MISCONFIGURED, True),
+    ],
+)
+def test_permanent_failures_are_retryable_exactly_as_the_contract_says(reason: int, retryable: bool) -> None:
+    assert after(WORKING, Fail("worker-1", 2, reason, "", transient=False)).record.retryable is retryable
+
+
+def test_transient_failure_waits_with_backoff_and_is_announced_again() -> None:
+    decision = after(WORKING, Fail("worker-1", 2, BRAIN, "no answer", transient=True))
+    assert differences(WORKING, decision.record) == UNLEASED | ANNOUNCED_AGAIN | {
+        "status": PENDING,
+        "revision": 6,
+        "updated_at": NOW,
+        "attempt_outcome": "Fail",
+        "failures": 1,
+        "not_before": NOW + timedelta(seconds=1.5),
+        "status_message": "attempt 2 failed (no answer); next one in 2 s",
+    }
+    assert decision.transition == Transition(PROCESSING, PENDING, "attempt_failed", "worker-1", BRAIN, "no answer", 2)
+
+
+def test_transient_failure_that_spends_the_budget_ends_the_material_retryable() -> None:
+    decision = after(replace(WORKING, failures=2), Fail("worker-1", 2, BRAIN, "no answer", transient=True))
+    changed = decision.record
+    assert (changed.status, changed.failures, changed.retryable) == (FAILED, 3, True)
+    assert (changed.failure_reason, changed.error_message, changed.processed_at) == (BRAIN, "no answer", NOW)
+    assert decision.transition == Transition(PROCESSING, FAILED, "failed", "worker-1", BRAIN, "no answer", 2)
+
+
+def test_hand_back_costs_nothing_and_is_announced_again() -> None:
+    before = replace(WORKING, failures=2, crashes=1)
+    decision = after(before, HandBack("worker-1", 2, "waiting for the AI Brain"))
+    assert differences(before, decision.record) == UNLEASED | ANNOUNCED_AGAIN | {
+        "status": PENDING,
+        "revision": 6,
+        "updated_at": NOW,
+        "attempt_outcome": "HandBack",
+        "status_message": "waiting for the AI Brain",
+    }
+    assert decision.transition == Transition(
+        PROCESSING, PENDING, "handed_back", "worker-1", 0, "waiting for the AI Brain", 2
+    )
+
+
+def test_lease_that_ran_out_counts_a_crash_and_is_announced_again() -> None:
+    before = replace(WORKING, lease_expires_at=NOW, failures=2)
+    decision = after(before, ExpireLease())
+    assert differences(before, decision.record) == UNLEASED | ANNOUNCED_AGAIN | {
+        "status": PENDING,
+        "revision": 6,
+        "updated_at": NOW,
+        "attempt_outcome": EXPIRED,
+        "crashes": 1,
+        "status_message": "its processor was lost; waiting for another one",
+    }
+    assert decision.transition is not None
+    assert (decision.transition.event, decision.transition.actor) == ("lease_expired", TIME)
+
+
+def test_lease_that_ran_out_once_too_often_fails_as_crashed_and_retryable() -> None:
+    decision = after(replace(WORKING, lease_expires_at=NOW, crashes=1), ExpireLease())
+    changed = decision.record
+    assert (changed.status, changed.crashes, changed.retryable) == (FAILED, 2, True)
+    assert changed.failure_reason == pb.FAILURE_REASON_PROCESSOR_CRASHED
+    assert changed.error_message
+    assert decision.transition is not None
+    assert (decision.transition.event, decision.transition.to_status) == ("failed", FAILED)
+
+
+@pytest.mark.parametrize("record", [WORKING, WAITING, DONE, BROKEN])
+def test_expiry_of_what_has_no_overdue_lease_changes_nothing(record: Record) -> None:
+    assert_unchanged(after(record, ExpireLease()), record, Verdict.REPEATED)
+
+
+@pytest.mark.parametrize("record", [WAITING, WORKING, replace(WAITING, not_before=NOW + timedelta(seconds=9))])
+def test_cancel_ends_what_waits_or_works_and_revokes_the_lease(record: Record) -> None:
+    decision = after(record, Cancel("ada"))
+    changed = decision.record
+    assert (changed.status, changed.failure_reason, changed.retryable) == (FAILED, pb.FAILURE_REASON_CANCELLED, True)
+    assert (changed.error_message, changed.processed_at, changed.not_before) == ("cancelled by ada", NOW, None)
+    assert (changed.lease_worker, changed.lease_claim_id, changed.lease_expires_at) == ("", "", None)
+    assert decision.transition == Transition(
+        record.status, FAILED, "cancelled", "ada", pb.FAILURE_REASON_CANCELLED, "cancelled by ada", record.attempt
+    )
+
+
+@pytest.mark.parametrize("record", [DONE, BROKEN])
+def test_cancel_of_what_has_ended_answers_it_as_it_is(record: Record) -> None:
+    assert_unchanged(after(record, Cancel("ada")), record, Verdict.REPEATED)
+
+
+def test_retry_gives_fresh_budgets_keeps_pages_and_is_announced_again() -> None:
+    before = replace(BROKEN, pages_done=3, pages_total=9)
+    decision = after(before, Retry("ada"))
+    assert differences(before, decision.record) == ANNOUNCED_AGAIN | {
+        "status": PENDING,
+        "revision": 7,
+        "updated_at": NOW,
+        "failure_reason": 0,
+        "error_message": "",
+        "retryable": False,
+        "processed_at": None,
+        "failures": 0,
+        "crashes": 0,
+    }
+    assert decision.transition == Transition(FAILED, PENDING, "retried", "ada", 0, "", 2)
+
+
+def test_retry_of_what_no_attempt_can_mend_is_refused() -> None:
+    hopeless = replace(BROKEN, retryable=False)
+    assert_unchanged(after(hopeless, Retry("ada")), hopeless, Verdict.NOT_RETRYABLE)
+
+
+@pytest.mark.parametrize("record", [WAITING, WORKING, DONE])
+def test_retry_of_what_has_not_failed_answers_it_as_it_is(record: Record) -> None:
+    assert_unchanged(after(record, Retry("ada")), record, Verdict.REPEATED)
+
+
+@pytest.mark.parametrize("record", [WAITING, WORKING, DONE, BROKEN])
+def test_delete_hides_every_state_revokes_the_lease_and_is_announced(record: Record) -> None:
+    decision = after(record, Delete("ada"))
+    changed = decision.record
+    assert changed.deleted_at == NOW
+    assert (changed.announcement, changed.announced_at) == (record.announcement + 1, None)
+    assert (changed.lease_worker, changed.lease_claim_id, changed.lease_expires_at) == ("", "", None)
+    assert changed.request_id == "", "the request id may be used again"
+    assert changed.revision == record.revision + 1
+    assert decision.transition == Transition(record.status, record.status, "deleted", "ada", 0, "", record.attempt)
+
+
+@pytest.mark.parametrize("event", EVERY_EVENT)
+def test_nothing_brings_a_deleted_material_back(event: Event) -> None:
+    for record in (REMOVED, replace(WORKING, deleted_at=CREATED), replace(BROKEN, deleted_at=CREATED)):
+        assert_unchanged(after(record, event), record, Verdict.NOT_FOUND)
+
+
+def test_purges_are_counted_once_each_in_any_order_and_the_last_takes_the_name() -> None:
+    for first, second in ((OBJECT_PURGED, PASSAGES_PURGED), (PASSAGES_PURGED, OBJECT_PURGED)):
+        half_gone = after(REMOVED, Purged(first)).record
+        assert differences(REMOVED, half_gone) == {"purged_parts": first}
+        assert_unchanged(after(half_gone, Purged(first)), half_gone, Verdict.REPEATED)
+        gone = after(half_gone, Purged(second)).record
+        assert differences(half_gone, gone) == {"purged_parts": ALL_PURGED, "name": ""}
+        assert_unchanged(after(gone, Purged(second)), gone, Verdict.REPEATED)
+
+
+@pytest.mark.parametrize("record", [WAITING, WORKING, DONE, BROKEN])
+def test_purge_of_what_is_not_deleted_changes_nothing(record: Record) -> None:
+    assert_unchanged(after(record, Purged(OBJECT_PURGED)), record, Verdict.REPEATED)
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_reports_of_another_attempt_or_worker_are_stale(report: Report) -> None:
+    for other in (replace(report, attempt=1), replace(report, attempt=3), replace(report, worker="worker-2")):
+        assert_unchanged(after(WORKING, other), WORKING, Verdict.STALE)
+
+
+@pytest.mark.parametrize("report", REPORTS)
+def test_reports_on_what_nobody_works_on_are_stale(report: Report) -> None:
+    for record in (replace(WAITING, attempt=2, attempt_outcome=EXPIRED), replace(BROKEN, attempt_outcome=ENDED_BY_RECORD)):
+        assert_unchanged(after(record, report), record, Verdict.STALE)
+
+
+@pytest.mark.parametrize("report", [r for r in REPORTS if isinstance(r, Complete | Fail | HandBack)])
+def test_repeat_of_the_report_that_ended_an_attempt_hears_that_all_is_well(report: Report) -> None:
+    ended = after(WORKING, report).record
+    assert_unchanged(after(ended, report), ended, Verdict.REPEATED)
+    for other in REPORTS:
+        if type(other) is not type(report):
+            assert_unchanged(after(ended, other), ended, Verdict.STALE)
+
+
+@pytest.mark.parametrize("report", [r for r in REPORTS if isinstance(r, Fail | HandBack)])
+def test_repeat_is_known_also_when_a_person_acted_in_between(report: Report) -> None:
+    cancelled = after(after(WORKING, report).record, Cancel("ada")).record
+    retried = after(cancelled, Retry("ada")).record
+    for record in (cancelled, retried):
+        if record.status in (PENDING, FAILED):
+            assert_unchanged(after(record, report), record, Verdict.REPEATED)
+
+
+def test_worker_whose_lease_is_taken_away_by_the_record_can_be_told() -> None:
+    assert after(WORKING, Cancel("ada")).record.attempt_outcome == ENDED_BY_RECORD
+    assert after(WORKING, Delete("ada")).record.attempt_outcome == DELETED
+    assert after(replace(WORKING, lease_expires_at=NOW), ExpireLease()).record.attempt_outcome == EXPIRED
+
+
+@given(
+    failures=st.integers(1, 10_000),
+    jitter=st.floats(0, 1, exclude_max=True),
+    base=st.floats(0.001, 100),
+    cap=st.floats(0.001, 10_000),
+)
+def test_backoff_is_between_half_and_all_of_a_step_that_doubles_to_its_cap(
+    failures: int, jitter: float, base: float, cap: float
+) -> None:
+    policy = Policy(backoff_base=base, backoff_cap=cap)
+    step = min(cap, base * 2.0 ** min(failures - 1, 500))
+    assert step / 2 <= retry_delay(failures, policy, lambda: jitter) <= step
