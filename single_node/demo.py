@@ -69,7 +69,7 @@ class Demo:
         pages = self._ask("text", str(material["id"]))
         lines = [line for page in pages for line in str(page["text"]).splitlines() if line.strip()]
         for line in lines[:SHOWN_LINES]:
-            self._console.print(f"    {escape(line[:110])}", highlight=False)
+            self._console.print(f"    {escape(line[:100])}", highlight=False, soft_wrap=True)
         if len(lines) > SHOWN_LINES:
             self._console.print(f"    [dim]… {len(lines) - SHOWN_LINES} lines more on {len(pages)} page(s)[/]")
         return pages
@@ -95,7 +95,7 @@ class Demo:
         shown = " ".join(
             argument if argument.isprintable() and " " not in argument else f'"{argument}"' for argument in arguments
         )
-        self._console.print(f"[bold cyan]$ materials {escape(shown)}[/]", highlight=False)
+        self._console.print(f"[bold cyan]$ materials {escape(shown)}[/]", highlight=False, soft_wrap=True)
 
     def _show(self, *arguments: str) -> int:
         self._command(*arguments)

@@ -71,8 +71,8 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
 
     async def ClaimMaterial(self, request: pb.ClaimMaterialRequest, context: Any) -> pb.ClaimMaterialResponse:
         """See the contract."""
-        if not request.worker_id or not request.request_id:
-            raise FieldInvalid("worker_id" if not request.worker_id else "request_id", "must not be empty")
+        for field in ("worker_id", "request_id"):
+            validation.visible_text(field, getattr(request, field), max_length=255)
         material_id = validation.parse_uuid(request.material_id)
         if material_id is None:
             return pb.ClaimMaterialResponse(refusal=pb.CLAIM_REFUSAL_NOT_FOUND)
@@ -222,22 +222,31 @@ def _to_report(request: pb.ReportStatusRequest) -> Report | None:
     match request.WhichOneof("report"):
         case "progress":
             progress = request.progress
-            if not 0 <= progress.pages_done <= progress.pages_total:
+            if not (0 <= progress.pages_done <= progress.pages_total and _is_enum_number(progress.stage)):
                 return None
             return Progress(worker, attempt, progress.pages_done, progress.pages_total, progress.stage)
         case "renewal":
             return Renew(worker, attempt)
         case "completion":
             completion = request.completion
-            return Complete(worker, attempt, max(0, completion.pages_total), completion.has_embedding)
+            if completion.pages_total < 0:
+                return None
+            return Complete(worker, attempt, completion.pages_total, completion.has_embedding)
         case "failure":
             failure = request.failure
+            if not _is_enum_number(failure.reason):
+                return None
             reason = failure.reason or material_pb2.FAILURE_REASON_INTERNAL
             return Fail(worker, attempt, reason, failure.message[:1000].replace("\0", ""), failure.transient)
         case "hand_back":
             return HandBack(worker, attempt, request.hand_back.message[:1000].replace("\0", ""))
         case _:
             return None
+
+
+def _is_enum_number(value: int) -> bool:
+    """Whether an enum may ever have this value. One that we do not know yet is kept as it is: newer workers may run before us."""
+    return 0 <= value < 2**15
 
 
 def _new_record(request: pb.CreateMaterialRequest) -> Record:

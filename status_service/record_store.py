@@ -135,7 +135,7 @@ _LEASE_ANNOUNCEMENT = """
 LEASE_UNANNOUNCED = f"""
     WITH due AS (
         SELECT material_id FROM materials
-        WHERE announced_at IS NULL AND (CASE WHEN deleted_at IS NULL THEN status = 1 ELSE purged_parts <> 3 END)
+        WHERE announced_at IS NULL AND ((deleted_at IS NULL AND status = 1) OR (deleted_at IS NOT NULL AND purged_parts <> 3))
           AND (announce_lease_expires_at IS NULL OR announce_lease_expires_at < clock_timestamp())
           AND (not_before IS NULL OR not_before <= clock_timestamp() OR deleted_at IS NOT NULL)
         ORDER BY created_at LIMIT $1 FOR UPDATE SKIP LOCKED
@@ -144,7 +144,7 @@ LEASE_UNANNOUNCED = f"""
 LEASE_LOST = f"""
     WITH due AS (
         SELECT material_id FROM materials
-        WHERE announced_at IS NOT NULL AND (CASE WHEN deleted_at IS NULL THEN status = 1 ELSE purged_parts <> 3 END)
+        WHERE announced_at IS NOT NULL AND ((deleted_at IS NULL AND status = 1) OR (deleted_at IS NOT NULL AND purged_parts <> 3))
           AND (announced_incarnation <> $3 OR announced_sequence > $4
                OR announced_at < clock_timestamp() - make_interval(secs => $5))
         ORDER BY announced_at LIMIT $1 FOR UPDATE SKIP LOCKED

@@ -120,7 +120,12 @@ class RecordWriter:
             answers, changes = await self._commit(batch)
         except Exception as error:
             if not isinstance(error, ServiceError):
-                log.exception("batch of changes failed", size=len(batch))
+                if len(batch) > 1:
+                    # One value that Postgres cannot take must not cost all the others their changes.
+                    for submission in batch:
+                        await self._write([submission])
+                    return
+                log.exception("change failed")
             for submission in batch:
                 if not submission.done.done():
                     submission.done.set_exception(error)

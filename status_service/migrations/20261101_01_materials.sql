@@ -56,9 +56,9 @@ CREATE INDEX materials_owner_newest ON materials (owner_id, created_at DESC, mat
 CREATE INDEX materials_course_revision ON materials (course_id, course_revision);
 -- Announcer: never announced, or announced and still waiting. Finished rows are in neither.
 CREATE INDEX materials_unannounced ON materials (created_at)
-    WHERE announced_at IS NULL AND (status = 1 OR (deleted_at IS NOT NULL AND purged_parts <> 3));
+    WHERE announced_at IS NULL AND ((deleted_at IS NULL AND status = 1) OR (deleted_at IS NOT NULL AND purged_parts <> 3));
 CREATE INDEX materials_announced ON materials (announced_at)
-    WHERE announced_at IS NOT NULL AND (status = 1 OR (deleted_at IS NOT NULL AND purged_parts <> 3));
+    WHERE announced_at IS NOT NULL AND ((deleted_at IS NULL AND status = 1) OR (deleted_at IS NOT NULL AND purged_parts <> 3));
 -- Leases that run out.
 CREATE INDEX materials_leased ON materials (lease_expires_at) WHERE status = 2;
 -- The dead letters: failed by reason.

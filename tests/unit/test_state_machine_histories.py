@@ -387,6 +387,6 @@ class MaterialHistory(RuleBasedStateMachine):
 
 
 MaterialHistory.TestCase.settings = settings(
-    max_examples=150, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestEveryHistoryHoldsItsPromises = MaterialHistory.TestCase
