@@ -12,7 +12,6 @@ PACKAGES := servicekit ingest_service status_service processor_service local_bra
 BASELINE = $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || git rev-parse --verify HEAD 2>/dev/null)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
-# Lets tests and commands say where this checkout is without knowing it.
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-fast lint format protos install lock clean
 
@@ -23,7 +22,7 @@ demo: install ## start everything, upload two documents (or FILE=my.pdf), watch,
 	@$(BIN)/python -m single_node.demo $(if $(FILE),"$(FILE)")
 
 run: install ## start everything and keep it up until Ctrl-C (DATA=directory)
-	@PATH="$(CURDIR)/$(BIN):$$PATH" exec $(BIN)/python -m single_node --data-dir "$(or $(DATA),.local/run)" $(ARGS)
+	@exec $(BIN)/python -m single_node --data-dir "$(or $(DATA),.local/run)" $(ARGS)
 
 test: lint ## lint, then every test (ARGS for pytest)
 	@$(BIN)/python -m pytest $(ARGS)

@@ -47,9 +47,20 @@ def generate_stubs(protos: Path = PROJECT / "protos", out: Path = STUBS) -> list
     for package in {fresh / "materials", *(fresh / source.parent.relative_to(protos) for source in sources)}:
         (package / "__init__.py").touch()
     (fresh / "materials" / "py.typed").touch()
-    shutil.rmtree(out, ignore_errors=True)
-    fresh.rename(out)
+    _replace_tree(fresh, out)
     return sources
+
+
+def _replace_tree(fresh: Path, out: Path) -> None:
+    """Moves each file to its place: a program that runs from `out` meanwhile finds every module at any time."""
+    wanted = {path.relative_to(fresh) for path in fresh.rglob("*") if path.is_file()}
+    for path in sorted(wanted):
+        (out / path).parent.mkdir(parents=True, exist_ok=True)
+        (fresh / path).replace(out / path)
+    for path in out.rglob("*.py*"):
+        if path.relative_to(out) not in wanted and path.suffix in (".py", ".pyi"):
+            path.unlink()
+    shutil.rmtree(fresh)
 
 
 def _plugin(name: str, scripts: Path) -> str:

@@ -70,7 +70,7 @@ class TokenVerifier:
     """Turns a bearer token into a Caller.
 
     `verify` raises ServiceError TOKEN_INVALID or TOKEN_EXPIRED. Keys of a JWKS URL are cached for five minutes; an unknown `kid` fetches them again, at
-    most once in ten seconds.
+    most once in `key_cooldown` seconds.
     """
 
     def __init__(
@@ -82,11 +82,16 @@ class TokenVerifier:
         issuer: str,
         service_secret: str,
         key_timeout: float = 5.0,
+        key_cooldown: float = 10.0,
     ) -> None:
         if not hs256_secret and not jwks_url:
             raise ValueError("no key for users' tokens: set AUTH_HS256_SECRET or AUTH_JWKS_URL")
         self._hs256_secret = hs256_secret
-        self._jwks = jwt.PyJWKClient(jwks_url, lifespan=300, timeout=key_timeout) if jwks_url else None
+        self._jwks = (
+            jwt.PyJWKClient(jwks_url, lifespan=300, timeout=key_timeout, cooldown_duration=key_cooldown)
+            if jwks_url
+            else None
+        )
         self._audience = audience
         self._issuer = issuer or None
         self._service_secret = service_secret

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import json
 import shlex
+import shutil
+import sys
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -13,6 +15,9 @@ from rich.console import Console
 
 from single_node.leftovers import RunningProcess
 from single_node.stack import Stack
+
+#: Where the `materials` command looks when nothing names a stack.
+FOUND_BY_ITSELF = Path(".local/run/stack.json")
 
 
 @dataclass(frozen=True)
@@ -65,13 +70,23 @@ def show(announcement: Announcement, console: Console, *, stack_file: Path, logs
     console.print("\n[bold]Token[/] of demo-user, editor of every course:")
     console.print(f"  {announcement.token}\n", soft_wrap=True, markup=False, highlight=False)
     console.print("[bold]Try[/] in another terminal:", soft_wrap=True)
+    materials = shlex.quote(materials_command())
+    if stack_file.resolve() != FOUND_BY_ITSELF.resolve():
+        materials = f"MATERIALS_STACK={shlex.quote(str(stack_file))} {materials}"
     for command in (
-        f"export MATERIALS_STACK={shlex.quote(str(stack_file))}",
-        "materials upload FILE --course demo --watch",
-        'materials search "your question" --course demo',
-        "materials list --course demo",
+        f"{materials} upload FILE --course demo --watch",
+        f'{materials} search "your question" --course demo',
+        f"{materials} list --course demo",
     ):
         console.print(f"  {command}", soft_wrap=True, markup=False, highlight=False)
+
+
+def materials_command() -> str:
+    """How to call `materials` from this folder: by its name where the shell finds it, else by its path."""
+    if shutil.which("materials"):
+        return "materials"
+    path = Path(sys.executable).parent / "materials"
+    return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
 def without_password(url: str) -> str:

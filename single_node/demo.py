@@ -188,7 +188,7 @@ def main(arguments: Sequence[str]) -> int:
     try:
         run([Path(argument) for argument in arguments], console)
     except DemoFailed as error:
-        console.print(f"[bold red]The demo failed:[/] {escape(str(error))}")
+        console.print(f"[bold red]The demo failed:[/] {escape(str(error))}", soft_wrap=True)
         return 1
     except KeyboardInterrupt:
         console.print("interrupted")

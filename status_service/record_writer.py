@@ -2,8 +2,8 @@
 
 Callers submit an event and await its decision. While one transaction is on its way the next batch gathers; so a lone event waits for nobody, and under load the
 cost of a commit is shared (group commit). Within a batch, events are decided in the order they came, each on the outcome of the one before.
-A decision is handed out only after the commit that holds it. When the transaction fails, every caller of the batch gets the failure and may submit
-again: events are safe to repeat.
+A decision is handed out only after the commit that holds it. When the database is away, every caller of the batch gets the failure and may submit
+again: events are safe to repeat. When Postgres refuses a value, the batch is written again one by one, and only its sender gets the failure.
 """
 
 from __future__ import annotations

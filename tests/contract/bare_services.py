@@ -53,7 +53,9 @@ class BareServices:
             nats_server.configuration(port=port, store=self.directory / "nats", password=self._password)
         )
         self.nats_url = nats_server.url(port, self._password)
-        await self._start("nats", [str(nats_server.binary()), "--config", str(configuration)], {}, NatsGreets(HOST, port))
+        await self._start(
+            "nats", [str(nats_server.binary()), "--config", str(configuration)], {}, NatsGreets(HOST, port)
+        )
 
     async def make_database(self) -> str:
         """A new database as Status wants it; returns its DSN."""
@@ -159,9 +161,7 @@ async def start_bare_services(stack: LocalStack) -> BareServices:
             tasks.create_task(bare.start_status("status", record))
             tasks.create_task(bare.start_status("status-of-ingest", uploads))
             # Short leases and next attempts, for tests of what time brings.
-            tasks.create_task(
-                bare.start_status("status-2", record, LEASE_SECONDS="1.1", RETRY_BACKOFF_SECONDS="0.01")
-            )
+            tasks.create_task(bare.start_status("status-2", record, LEASE_SECONDS="1.1", RETRY_BACKOFF_SECONDS="0.01"))
         await bare.start_ingest("ingest", "status-of-ingest")
     except BaseException:
         bare.stop()

@@ -65,7 +65,9 @@ class RecordCalls:
         finally:
             call.cancel()
 
-    async def report(self, claimed: material_pb2.Material, worker: str = "worker", **report: Any) -> pb.ReportResult.ValueType:
+    async def report(
+        self, claimed: material_pb2.Material, worker: str = "worker", **report: Any
+    ) -> pb.ReportResult.ValueType:
         """One report on a stream of its own."""
         async with self.reports(worker) as stream:
             return await stream.ask(claimed.id, claimed.attempt, **report)
@@ -88,7 +90,9 @@ class RecordCalls:
         result = await self.report(claimed, worker, failure=pb.Failure(reason=reason, message="it cannot be read"))
         assert result == pb.REPORT_RESULT_RECORDED
 
-    async def lease(self, *, wait: float = 0.0, max_count: int = 500, incarnation: str = "one", last_sequence: int = 1_000) -> list[pb.Announcement]:
+    async def lease(
+        self, *, wait: float = 0.0, max_count: int = 500, incarnation: str = "one", last_sequence: int = 1_000
+    ) -> list[pb.Announcement]:
         """Announcements that are due, for a stream that stands there."""
         request = pb.LeaseAnnouncementsRequest(
             max_count=max_count, stream=pb.StreamPosition(incarnation=incarnation, last_sequence=last_sequence)
@@ -101,7 +105,9 @@ class RecordCalls:
         """Tells that the stream has acknowledged an announcement."""
         position = pb.StreamPosition(incarnation=incarnation, last_sequence=sequence)
         published = pb.PublishedAnnouncement(material_id=material_id, number=number, position=position)
-        await self.stub.MarkAnnounced(pb.MarkAnnouncedRequest(published=[published]), metadata=self.metadata, timeout=SECONDS)
+        await self.stub.MarkAnnounced(
+            pb.MarkAnnouncedRequest(published=[published]), metadata=self.metadata, timeout=SECONDS
+        )
 
     async def purged(self, material_id: str, part: pb.PurgedPart.ValueType) -> None:
         """Tells that a part is gone."""
@@ -113,7 +119,9 @@ class RecordCalls:
 class ReportStream:
     """One worker's stream. Whatever is not awaited at the moment is kept until it is."""
 
-    def __init__(self, call: grpc.aio.StreamStreamCall[pb.ReportStatusRequest, pb.ReportStatusResponse], worker: str) -> None:
+    def __init__(
+        self, call: grpc.aio.StreamStreamCall[pb.ReportStatusRequest, pb.ReportStatusResponse], worker: str
+    ) -> None:
         self._call, self._worker = call, worker
         self._sequence = 0
         self._revocations: list[pb.Revocation] = []

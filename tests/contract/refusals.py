@@ -32,7 +32,11 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
     assert status is not None, f"{error.code()} without a google.rpc.Status: {error.details()}"
     refusal = Refusal(code=error.code(), message=status.message, status_bytes=status.SerializeToString())
     for item in status.details:
-        info, fields, retry = error_details_pb2.ErrorInfo(), error_details_pb2.BadRequest(), error_details_pb2.RetryInfo()
+        info, fields, retry = (
+            error_details_pb2.ErrorInfo(),
+            error_details_pb2.BadRequest(),
+            error_details_pb2.RetryInfo(),
+        )
         if item.Unpack(info):
             refusal.reason, refusal.domain = info.reason, info.domain
         elif item.Unpack(fields):

@@ -244,14 +244,23 @@ class TestClaimMaterial:
         assert not waiting.error_message
 
     @pytest.mark.parametrize("field", ["worker_id", "request_id"])
-    async def test_claim_that_could_not_be_repeated_is_refused(
-        self, record: RecordCalls, course: str, field: str
+    @pytest.mark.parametrize("value", ["", "a\0b", "w" * 256], ids=["empty", "NUL", "long"])
+    async def test_claim_that_could_not_be_recorded_is_refused(
+        self, record: RecordCalls, course: str, field: str, value: str
     ) -> None:
         material = await record.create("ann", course)
         request = pb.ClaimMaterialRequest(material_id=material.id, worker_id="worker", request_id="claim-1")
-        request.ClearField(field)  # type: ignore[arg-type]
+        setattr(request, field, value)
         with refused("INVALID_ARGUMENT", "FIELD_INVALID", field):
             await record.stub.ClaimMaterial(request, metadata=record.metadata, timeout=20)
+
+
+async def test_change_that_postgres_refuses_costs_those_beside_it_nothing(record: RecordCalls, course: str) -> None:
+    requests = [create_request("ann", course) for _ in range(30)]
+    requests[15].file_path = "objects/\0"
+    answers = await asyncio.gather(*map(record.create_answer, requests), return_exceptions=True)
+    failed = [number for number, answer in enumerate(answers) if isinstance(answer, BaseException)]
+    assert failed == [15]
 
 
 class TestReportStatus:
@@ -445,9 +454,7 @@ class TestReportStatus:
         for each in claimed:
             assert (await person.get(each.id)).pages_done == 50
 
-    async def test_stream_ends_well_when_the_worker_has_no_more_to_say(
-        self, record: RecordCalls, course: str
-    ) -> None:
+    async def test_stream_ends_well_when_the_worker_has_no_more_to_say(self, record: RecordCalls, course: str) -> None:
         claimed = await record.claimed((await record.create("ann", course)).id)
         async with record.reports() as stream:
             await stream.ask(claimed.id, 1, renewal=pb.Renewal())
@@ -493,65 +500,62 @@ class TestRevocation:
             assert await stream.revocation() == pb.Revocation(material_id=mine.id, attempt=1)
 
 
-class TestAnnouncements:
-    """On a record of their own, so that nothing is due but what the test made."""
+class Outbox(RecordCalls):
+    """A record in which nothing is due but what the test made."""
 
-    @pytest.fixture(scope="class")
-    async def outbox_name(self, bare: BareServices) -> str:
-        """A Status on a new database, with an announcement lease as ever."""
-        name = "status-of-outbox"
-        if name not in bare.endpoints:
-            await bare.start_status(name, await bare.make_database())
-        return name
+    def __init__(self, peer: Client) -> None:
+        super().__init__(peer.record, peer.metadata)
+        self.person = peer
+        self.made: list[str] = []
 
-    @pytest.fixture
-    async def outbox(self, bare: BareServices, stack: LocalStack, outbox_name: str) -> AsyncIterator[RecordCalls]:
-        async with bare.client(stack.facts["service_token"], status=outbox_name) as peer:
-            calls = RecordCalls(peer.record, peer.metadata)
-            yield calls
-            # Deleted and purged: nothing of this test is due in the next one.
-            found = await peer.status.BatchGetMaterials(
-                status_service_pb2.BatchGetMaterialsRequest(material_ids=self.made), metadata=peer.metadata, timeout=20
-            )
-            for material in found.materials:
-                await delete(peer, material.id)
-            for material_id in self.made:
-                await calls.purged(material_id, pb.PURGED_PART_OBJECT)
-                await calls.purged(material_id, pb.PURGED_PART_PASSAGES)
-            self.made.clear()
-
-    @pytest.fixture
-    async def reader(self, bare: BareServices, stack: LocalStack, outbox_name: str) -> AsyncIterator[Client]:
-        async with bare.client(stack.facts["token"], status=outbox_name) as client:
-            yield client
-
-    made: list[str] = []  # noqa: RUF012  # emptied after each test
-
-    async def create(self, outbox: RecordCalls, course: str) -> material_pb2.Material:
-        material = await outbox.create("ann", course)
+    async def new(self, course: str) -> material_pb2.Material:
+        """A material whose announcement is leased to its creator."""
+        material = await self.create("ann", course)
         self.made.append(material.id)
         return material
 
-    async def due(self, outbox: RecordCalls, reader: Client, course: str) -> material_pb2.Material:
+    async def due(self, course: str) -> material_pb2.Material:
         """A material that nobody has announced and no announcer holds."""
-        material = await self.create(outbox, course)
-        await cancel(reader, material.id)
-        await retry(reader, material.id)
+        material = await self.new(course)
+        await cancel(self.person, material.id)
+        await retry(self.person, material.id)
         return material
 
+    async def clear(self) -> None:
+        """Deletes and purges all."""
+        request = status_service_pb2.BatchGetMaterialsRequest(material_ids=self.made)
+        found = await self.person.status.BatchGetMaterials(request, metadata=self.metadata, timeout=20)
+        for material in found.materials:
+            await delete(self.person, material.id)
+        for material_id in self.made:
+            await self.purged(material_id, pb.PURGED_PART_OBJECT)
+            await self.purged(material_id, pb.PURGED_PART_PASSAGES)
+
+
+@pytest.fixture
+async def outbox(bare: BareServices, stack: LocalStack) -> AsyncIterator[Outbox]:
+    """A Status of its own: no announcer but the test."""
+    name = "status-of-outbox"
+    if name not in bare.endpoints:
+        await bare.start_status(name, await bare.make_database())
+    async with bare.client(stack.facts["service_token"], status=name) as peer:
+        outbox = Outbox(peer)
+        yield outbox
+        await outbox.clear()
+
+
+class TestAnnouncements:
     async def test_new_material_is_left_to_its_creator_for_some_seconds_and_then_handed_out_with_a_new_number(
-        self, outbox: RecordCalls, course: str
+        self, outbox: Outbox, course: str
     ) -> None:
-        material = await self.create(outbox, course)
+        material = await outbox.new(course)
         assert await outbox.lease() == []
         [announcement] = await outbox.lease(wait=15)
         assert (announcement.material_id, announcement.number) == (material.id, 2)
         assert announcement.kind == pb.ANNOUNCEMENT_KIND_UPLOADED
 
-    async def test_what_is_leased_is_not_handed_out_twice(
-        self, outbox: RecordCalls, reader: Client, course: str
-    ) -> None:
-        wanted = {(await self.due(outbox, reader, course)).id for _ in range(12)}
+    async def test_what_is_leased_is_not_handed_out_twice(self, outbox: Outbox, course: str) -> None:
+        wanted = {(await outbox.due(course)).id for _ in range(12)}
         answers = await asyncio.gather(*(outbox.lease(max_count=5) for _ in range(6)))
         assert all(len(answer) <= 5 for answer in answers)
         handed_out = [announcement.material_id for answer in answers for announcement in answer]
@@ -559,9 +563,9 @@ class TestAnnouncements:
         assert sorted(handed_out) == sorted(wanted)
 
     async def test_marked_announcement_is_due_again_only_when_the_stream_cannot_hold_it(
-        self, outbox: RecordCalls, reader: Client, course: str
+        self, outbox: Outbox, course: str
     ) -> None:
-        material = await self.due(outbox, reader, course)
+        material = await outbox.due(course)
         [announcement] = await outbox.lease()
         await outbox.mark(material.id, announcement.number, sequence=10)
         assert await outbox.lease(last_sequence=10) == []
@@ -571,38 +575,32 @@ class TestAnnouncements:
         [anew] = await outbox.lease(incarnation="two", last_sequence=10)
         assert anew.number == set_back.number + 1
 
-    async def test_mark_of_an_outdated_number_is_ignored(
-        self, outbox: RecordCalls, reader: Client, course: str
-    ) -> None:
-        material = await self.due(outbox, reader, course)
+    async def test_mark_of_an_outdated_number_is_ignored(self, outbox: Outbox, course: str) -> None:
+        material = await outbox.due(course)
         await outbox.mark(material.id, 1)
         [announcement] = await outbox.lease()
         assert announcement.material_id == material.id
 
-    async def test_waits_for_something_due_and_wakes_for_it(
-        self, outbox: RecordCalls, reader: Client, course: str
-    ) -> None:
-        material = await self.create(outbox, course)
+    async def test_waits_for_something_due_and_wakes_for_it(self, outbox: Outbox, course: str) -> None:
+        material = await outbox.new(course)
         claimed = await outbox.claimed(material.id)
         waiting = asyncio.create_task(outbox.lease(wait=15))
         await outbox.report(claimed, hand_back=pb.HandBack(message="stopping"))
         [announcement] = await waiting
         assert announcement.material_id == material.id
 
-    async def test_claimed_and_ended_materials_are_not_announced(
-        self, outbox: RecordCalls, reader: Client, course: str
-    ) -> None:
-        claimed, completed, cancelled = [await self.due(outbox, reader, course) for _ in range(3)]
+    async def test_claimed_and_ended_materials_are_not_announced(self, outbox: Outbox, course: str) -> None:
+        claimed, completed, cancelled = [await outbox.due(course) for _ in range(3)]
         await outbox.claimed(claimed.id)
         await outbox.complete(completed.id)
-        await cancel(reader, cancelled.id)
+        await cancel(outbox.person, cancelled.id)
         assert await outbox.lease() == []
 
     @pytest.mark.parametrize("state", ["PENDING", "PROCESSING", "COMPLETED", "FAILED"])
     async def test_deletion_is_announced_until_both_parts_are_purged_and_never_again(
-        self, outbox: RecordCalls, reader: Client, course: str, state: str
+        self, outbox: Outbox, course: str, state: str
     ) -> None:
-        material = await self.create(outbox, course)
+        material = await outbox.new(course)
         match state:
             case "PROCESSING":
                 await outbox.claimed(material.id)
@@ -610,7 +608,7 @@ class TestAnnouncements:
                 await outbox.complete(material.id)
             case "FAILED":
                 await outbox.fail(material.id)
-        await delete(reader, material.id)
+        await delete(outbox.person, material.id)
         [first] = await outbox.lease()
         assert (first.material_id, first.kind) == (material.id, pb.ANNOUNCEMENT_KIND_DELETED)
         await outbox.mark(material.id, first.number)
@@ -623,24 +621,20 @@ class TestAnnouncements:
         await outbox.purged(material.id, pb.PURGED_PART_PASSAGES)
         assert await outbox.lease(incarnation="three") == []
 
-    async def test_purged_before_it_was_marked_is_not_announced_again(
-        self, outbox: RecordCalls, reader: Client, course: str
-    ) -> None:
-        material = await self.due(outbox, reader, course)
-        await delete(reader, material.id)
+    async def test_purged_before_it_was_marked_is_not_announced_again(self, outbox: Outbox, course: str) -> None:
+        material = await outbox.due(course)
+        await delete(outbox.person, material.id)
         for part in (pb.PURGED_PART_OBJECT, pb.PURGED_PART_PASSAGES):
             await outbox.purged(material.id, part)
         assert await outbox.lease() == []
 
-    async def test_purge_of_a_living_or_unknown_material_changes_nothing(
-        self, outbox: RecordCalls, reader: Client, course: str
-    ) -> None:
-        material = await self.create(outbox, course)
+    async def test_purge_of_a_living_or_unknown_material_changes_nothing(self, outbox: Outbox, course: str) -> None:
+        material = await outbox.new(course)
         await outbox.purged(material.id, pb.PURGED_PART_OBJECT)
         await outbox.purged(str(uuid.uuid4()), pb.PURGED_PART_OBJECT)
         await outbox.purged("../x", pb.PURGED_PART_OBJECT)
-        assert await reader.get(material.id) == material
-        await delete(reader, material.id)
+        assert await outbox.person.get(material.id) == material
+        await delete(outbox.person, material.id)
         [announcement] = await outbox.lease()
         await outbox.mark(material.id, announcement.number)
         await outbox.purged(material.id, pb.PURGED_PART_PASSAGES)
@@ -649,17 +643,19 @@ class TestAnnouncements:
         )
 
     @pytest.mark.parametrize("max_count", [0, -1, 501])
-    async def test_number_out_of_range_is_refused(self, outbox: RecordCalls, max_count: int) -> None:
+    async def test_number_out_of_range_is_refused(self, outbox: Outbox, max_count: int) -> None:
         with refused("INVALID_ARGUMENT", "FIELD_INVALID", "max_count"):
             await outbox.lease(max_count=max_count)
 
-    async def test_marks_beyond_a_thousand_or_without_an_id_are_refused(self, outbox: RecordCalls) -> None:
+    async def test_marks_beyond_a_thousand_or_without_an_id_are_refused(self, outbox: Outbox) -> None:
         many = [pb.PublishedAnnouncement(material_id=str(uuid.uuid4()), number=1)] * 1_001
         with refused("INVALID_ARGUMENT", "FIELD_INVALID", "published"):
-            await outbox.stub.MarkAnnounced(pb.MarkAnnouncedRequest(published=many), metadata=outbox.metadata, timeout=20)
+            await outbox.stub.MarkAnnounced(
+                pb.MarkAnnouncedRequest(published=many), metadata=outbox.metadata, timeout=20
+            )
         with refused("INVALID_ARGUMENT", "FIELD_INVALID", "published.material_id"):
             await outbox.mark("nothing", 1)
 
-    async def test_purge_of_no_part_is_refused(self, outbox: RecordCalls) -> None:
+    async def test_purge_of_no_part_is_refused(self, outbox: Outbox) -> None:
         with refused("INVALID_ARGUMENT", "FIELD_INVALID", "part"):
             await outbox.purged(str(uuid.uuid4()), pb.PURGED_PART_UNSPECIFIED)
