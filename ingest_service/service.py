@@ -40,10 +40,11 @@ def build(settings: IngestSettings) -> ServiceManager:
         nats, stream=STREAM, durable="ingest-purger", subject=DELETED, slots=1, handler=Purger(store, status).handle
     )
     sweeper = OrphanSweeper(store, status, settings.orphan_after_seconds)
+    health = Health()
     server = GrpcServer(
         settings,
         CallInterceptor(token_verifier(settings)),
-        health=Health(),
+        health=health,
         services=[
             (
                 "materials.v1.IngestService",
@@ -51,7 +52,7 @@ def build(settings: IngestSettings) -> ServiceManager:
             )
         ],
     )
-    manager = ServiceManager("ingest_service")
+    manager = ServiceManager("ingest_service", report=health.set)
     manager.add("nats", nats)
     manager.add("status channel", status)
     manager.add("event publisher", publisher)

@@ -137,7 +137,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             )
         ],
     )
-    manager = ServiceManager("processor_service")
+    manager = ServiceManager("processor_service", report=health.set)
     manager.add("postgres", postgres)
     manager.add("nats", nats)
     manager.add("status channel", status)

@@ -71,9 +71,7 @@ class Worker:
 
     async def _attempt(self, material: material_pb2.Material, lease_seconds: float) -> None:
         attempt: Attempt = (material.id, material.attempt)
-        log.info(
-            "attempt begins", attempt=material.attempt, media_type=material.media_type
-        )
+        log.info("attempt begins", attempt=material.attempt, media_type=material.media_type)
         keeper = LeaseKeeper(self._reporter, attempt, lease_seconds)
         work = asyncio.create_task(self._work(material, keeper), name="attempt")
         self._reporter.on_revoked(attempt, work.cancel)

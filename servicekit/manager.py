@@ -4,6 +4,9 @@ A service is a list of parts, each with two verbs: `start(tasks)` returns when t
 `stop()` returns when it has let go of everything and is safe to call twice or before `start`. The manager starts them in order, waits for SIGTERM or
 SIGINT, and stops them in reverse, each within its time. A background task that raises ends the service with an error: whoever supervises it
 (Kubernetes, single_node) starts it afresh. Nothing limps on half alive.
+
+A part that stands for something outside (a database, a broker) may also say whether that is there: the manager asks every few seconds and reports it to the
+health service under the part's name. The process stays SERVING meanwhile: it answers, with an error that says when to try again.
 """
 
 from __future__ import annotations
@@ -12,12 +15,15 @@ import asyncio
 import signal
 import sys
 from collections.abc import Awaitable, Callable
-from typing import Any, Protocol
+from contextlib import suppress
+from typing import Any, Protocol, runtime_checkable
 
 import structlog
 import uvloop
 
 log = structlog.get_logger()
+
+CHECK_SECONDS = 5.0
 
 
 class Part(Protocol):
@@ -28,6 +34,14 @@ class Part(Protocol):
 
     async def stop(self) -> None:
         """Lets go of everything. Safe to call twice, and before `start`."""
+
+
+@runtime_checkable
+class Checked(Protocol):
+    """A part that stands for something outside the process."""
+
+    async def check(self) -> bool:
+        """Whether it is there now. Has a deadline of its own and does not raise."""
 
 
 class BackgroundTask:
@@ -55,8 +69,15 @@ class BackgroundTask:
 class ServiceManager:
     """Starts parts in order, stops them in reverse. One for each service process."""
 
-    def __init__(self, name: str, *, start_timeout: float = 60.0, stop_timeout: float = 8.0) -> None:
-        self._name = name
+    def __init__(
+        self,
+        name: str,
+        *,
+        report: Callable[[str, bool], Awaitable[None]] | None = None,
+        start_timeout: float = 60.0,
+        stop_timeout: float = 8.0,
+    ) -> None:
+        self._name, self._report = name, report
         self._parts: list[tuple[str, Part]] = []
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._stopping = asyncio.Event()
@@ -82,13 +103,28 @@ class ServiceManager:
                     async with asyncio.timeout(self._start_timeout):
                         await part.start(tasks)
                 log.info("service ready", service=self._name)
-                await self._stopping.wait()
+                await self._watch_until_stopped()
                 log.info("service stopping", service=self._name)
             finally:
                 # Runs also when the group is cancelled because a task failed: connections and leases are still handed back.
                 for name, part in reversed(started):
                     await self._stop(name, part)
         log.info("service stopped", service=self._name)
+
+    async def _watch_until_stopped(self) -> None:
+        known: dict[str, bool] = {}
+        while not self._stopping.is_set():
+            for name, part in self._parts:
+                if isinstance(part, Checked):
+                    there = await part.check()
+                    if known.get(name, True) != there:
+                        log.warning("part is back" if there else "part is away", part=name)
+                    if known.get(name) != there and self._report is not None:
+                        await self._report(name, there)
+                    known[name] = there
+            with suppress(TimeoutError):
+                async with asyncio.timeout(CHECK_SECONDS):
+                    await self._stopping.wait()
 
     async def _stop(self, name: str, part: Part) -> None:
         try:

@@ -42,6 +42,10 @@ class NatsLink:
         """Whether the connection stands right now."""
         return self._connected.is_set()
 
+    async def check(self) -> bool:
+        """Whether the connection stands right now."""
+        return self.connected
+
     async def wait_connected(self) -> None:
         """Returns when the connection stands."""
         await self._connected.wait()

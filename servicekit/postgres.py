@@ -93,6 +93,15 @@ class Postgres:
         except TimeoutError:
             pool.terminate()
 
+    async def check(self) -> bool:
+        """Whether the server answers, within two seconds."""
+        try:
+            async with asyncio.timeout(2.0):
+                await self.fetchrow("SELECT 1")
+        except (Unavailable, TimeoutError):
+            return False
+        return True
+
     async def _migrate(self) -> None:
         connection = await asyncpg.connect(
             self._dsn, timeout=5.0, command_timeout=300.0, server_settings={"search_path": f"{self._schema},public"}

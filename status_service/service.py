@@ -54,10 +54,11 @@ def build(settings: StatusSettings) -> ServiceManager:
     watching = Watching(postgres, feed, tokens, max_watches=settings.max_watches)
     status_api = StatusApi(postgres, writer, watching, tokens)
     record_api = RecordApi(writer, announcing, feed, policy)
+    health = Health()
     server = GrpcServer(
         settings,
         CallInterceptor(token_verifier(settings)),
-        health=Health(),
+        health=health,
         services=[
             (
                 "materials.v1.StatusService",
@@ -70,7 +71,7 @@ def build(settings: StatusSettings) -> ServiceManager:
         ],
         on_drain=[watching.drain, record_api.drain, announcing.drain],
     )
-    manager = ServiceManager("status_service")
+    manager = ServiceManager("status_service", report=health.set)
     manager.add("postgres", postgres)
     manager.add("nats", nats)
     manager.add("change feed", feed)
