@@ -20,7 +20,8 @@ from typing import Any
 import jwt
 from materials.v1 import errors_pb2
 
-from servicekit.errors import ServiceError
+from servicekit.errors import FieldInvalid, ServiceError
+from servicekit.validation import visible_text
 
 SERVICE_ISSUER = "materials-services"
 JWKS_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
@@ -108,7 +109,7 @@ class TokenVerifier:
             raise ServiceError(
                 errors_pb2.ERROR_REASON_TOKEN_EXPIRED, "the token is expired or not yet valid; get a new one"
             ) from None
-        except (jwt.PyJWTError, ValueError, TypeError):
+        except (jwt.PyJWTError, FieldInvalid, ValueError, TypeError):
             raise ServiceError(
                 errors_pb2.ERROR_REASON_TOKEN_INVALID, "the token is not one that this service accepts; get a new one"
             ) from None
@@ -143,8 +144,8 @@ def _user(claims: dict[str, Any], token: str) -> Caller:
     courses = claims.get("courses", {})
     if not isinstance(courses, dict) or not all(role in ("reader", "editor") for role in courses.values()):
         raise ValueError("the claim `courses` must map course ids to reader or editor")
-    if not claims["sub"] or len(claims["sub"]) > 255:
-        raise ValueError("the claim `sub` must have 1-255 characters")
+    # It is stored as the owner, written to logs and shown to others.
+    visible_text("sub", claims["sub"], max_length=255)
     return Caller(subject=claims["sub"], courses={str(course): role for course, role in courses.items()}, token=token)
 
 

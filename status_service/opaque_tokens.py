@@ -33,6 +33,9 @@ class OpaqueTokens:
             sealed = base64.urlsafe_b64decode(token.encode())
         except (ValueError, binascii.Error):
             return None
+        # The decoder is lenient: one spelling only is ours.
+        if base64.urlsafe_b64encode(sealed).decode() != token:
+            return None
         body, mac = sealed[:-_MAC_BYTES], sealed[-_MAC_BYTES:]
         if not hmac.compare_digest(mac, self._mac(body)):
             return None
