@@ -79,6 +79,8 @@ def to_event(announcement: pb.Announcement) -> Event:
         "ce-type": subject,
         "ce-subject": announcement.material_id,
         "ce-time": announcement.occurred_at.ToJsonString(),
+        # As an attribute (the binding leaves `content-type` to structured mode), and for readers that know only the common name.
+        "ce-datacontenttype": "application/protobuf",
         "content-type": "application/protobuf",
     }
     if announcement.traceparent:

@@ -39,7 +39,7 @@ EXAMPLES = {
     "text": "materials text 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --page 3",
     "search": "materials search 'when is a matrix invertible?' --course algebra --limit 5",
     "download": "materials download 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c -o notes.pdf",
-    "retry": "materials list --status failed --json | jq -r .id | xargs materials retry",
+    "retry": "materials list -s failed --json | jq -r .id | xargs materials retry",
     "cancel": "materials cancel 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c",
     "delete": "materials delete 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --yes",
 }

@@ -97,21 +97,33 @@ class ServiceManager:
             loop.add_signal_handler(number, self.request_stop)
         async with asyncio.TaskGroup() as tasks:
             started: list[tuple[str, Part]] = []
+            # A task of its own, so that a part that waits for what is away does not keep SIGTERM waiting.
+            living = tasks.create_task(self._start_and_watch(tasks, started), name="service")
             try:
-                for name, part in self._parts:
-                    started.append((name, part))
-                    async with asyncio.timeout(self._start_timeout):
-                        await part.start(tasks)
-                log.info("service ready", service=self._name)
-                await self._watch_until_stopped()
+                await self._stopping.wait()
                 log.info("service stopping", service=self._name)
             finally:
                 # Runs also when the group is cancelled because a task failed: connections and leases are still handed back.
-                for name, part in reversed(started):
-                    await self._stop(name, part)
+                stopping = asyncio.create_task(self._stop_all(living, started))
+                try:
+                    await asyncio.shield(stopping)
+                except asyncio.CancelledError:
+                    # A task failed while the parts were stopping: the others are stopped all the same.
+                    await stopping
+                    raise
         log.info("service stopped", service=self._name)
 
-    async def _watch_until_stopped(self) -> None:
+    async def _start_and_watch(self, tasks: asyncio.TaskGroup, started: list[tuple[str, Part]]) -> None:
+        for name, part in self._parts:
+            started.append((name, part))
+            try:
+                async with asyncio.timeout(self._start_timeout) as limit:
+                    await part.start(tasks)
+            except TimeoutError:
+                if limit.expired():
+                    raise TimeoutError(f"{name} did not start within {self._start_timeout:g} s") from None
+                raise
+        log.info("service ready", service=self._name)
         known: dict[str, bool] = {}
         while not self._stopping.is_set():
             for name, part in self._parts:
@@ -125,6 +137,12 @@ class ServiceManager:
             with suppress(TimeoutError):
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self._stopping.wait()
+
+    async def _stop_all(self, living: asyncio.Task[None], started: list[tuple[str, Part]]) -> None:
+        living.cancel()
+        await asyncio.wait([living])
+        for name, part in reversed(started):
+            await self._stop(name, part)
 
     async def _stop(self, name: str, part: Part) -> None:
         try:

@@ -13,7 +13,7 @@ from contextlib import asynccontextmanager
 from datetime import datetime
 from pathlib import Path
 from typing import Any
-from urllib.parse import urlsplit
+from urllib.parse import unquote, urlsplit
 
 import obstore
 from materials.v1 import errors_pb2
@@ -43,7 +43,7 @@ class ObjectStore:
         scheme = urlsplit(url).scheme
         self._local_root: Path | None = None
         if scheme == "file":
-            self._local_root = Path(urlsplit(url).path)
+            self._local_root = Path(unquote(urlsplit(url).path))
             self._local_root.mkdir(parents=True, exist_ok=True)
         self._part_bytes = _PART_BYTES.get(scheme, _DEFAULT_PART_BYTES)
         self._store = from_url(url)
@@ -54,10 +54,10 @@ class ObjectStore:
         writer = ObjectWriter(self._store, key, self._part_bytes)
         try:
             yield writer
+            await writer.finish()
         except BaseException:
             await writer.abandon()
             raise
-        await writer.finish()
 
     async def read(
         self, key: str, offset: int = 0, length: int | None = None, chunk_bytes: int = 1024 * 1024
@@ -65,7 +65,10 @@ class ObjectStore:
         """The object's bytes from `offset` on, `length` of them or all, in chunks of at most `chunk_bytes`."""
         if length == 0:
             return
-        options: Any = {"range": {"offset": offset} if length is None else (offset, offset + length)}
+        # The whole object without a range: no range fits an empty one.
+        options: Any = {}
+        if offset or length is not None:
+            options = {"range": {"offset": offset} if length is None else (offset, offset + length)}
         with _translated():
             async with asyncio.timeout(30.0):
                 result = await obstore.get_async(self._store, key, options=options)

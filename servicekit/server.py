@@ -37,6 +37,10 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
     ("grpc.http2.max_ping_strikes", 3),
     ("grpc.max_concurrent_streams", 2_000),
+    # Calls that have come and not yet been looked at. Past its own limit of 1,000 gRPC drops some with CANCELLED, which no client takes for
+    # "try again" (grpc #34782): a thousand watchers that reconnect at once must get in.
+    ("grpc.server.max_pending_requests", 10_000),
+    ("grpc.server.max_pending_requests_hard_limit", 20_000),
     # A client's connection moves to another replica once in a while, so that new replicas get their share.
     ("grpc.max_connection_age_ms", 30 * 60_000),
     ("grpc.max_connection_age_grace_ms", 5 * 60_000),

@@ -9,14 +9,14 @@ from __future__ import annotations
 import sys
 from typing import Literal, NoReturn, TypeVar
 
-from pydantic import Field, SecretStr, ValidationError
+from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_settings import BaseSettings, SettingsConfigDict
 
 
 class ServiceSettings(BaseSettings):
     """What every service of the system needs."""
 
-    model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore")
+    model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore", env_ignore_empty=True)
 
     listen_address: str = Field(description="host:port that the gRPC server listens on")
     log_format: Literal["console", "json"] = Field("console", description="how log lines are written")
@@ -26,7 +26,11 @@ class ServiceSettings(BaseSettings):
     auth_hs256_secret: SecretStr = Field(
         SecretStr(""), description="HS256 key of users' tokens; this or AUTH_JWKS_URL is needed"
     )
-    auth_jwks_url: str = Field("", description="where the public keys of users' tokens are, for asymmetric algorithms")
+    auth_jwks_url: str = Field(
+        "",
+        validate_default=True,
+        description="where the public keys of users' tokens are, for asymmetric algorithms: http:// or https://",
+    )
     auth_audience: str = Field("materials", description="the `aud` that every token must carry")
     auth_issuer: str = Field(
         "", description="the `iss` that users' tokens must carry; empty: any but the services' own"
@@ -40,6 +44,23 @@ class ServiceSettings(BaseSettings):
     max_concurrent_calls: int = Field(
         10_000, gt=0, description="calls served at once; more are refused with RESOURCE_EXHAUSTED"
     )
+
+    @field_validator("auth_jwks_url")
+    @classmethod
+    def _users_have_a_key(cls, url: str, info: ValidationInfo) -> str:
+        secret = info.data.get("auth_hs256_secret", SecretStr(""))
+        if not url and not secret.get_secret_value():
+            raise ValueError("set this or AUTH_HS256_SECRET: nothing runs without a key for users' tokens")
+        if url and not url.startswith(("http://", "https://")):
+            raise ValueError("must begin with http:// or https://")
+        return url
+
+    @field_validator("service_token_secret")
+    @classmethod
+    def _services_have_their_own_key(cls, secret: SecretStr, info: ValidationInfo) -> SecretStr:
+        if secret == info.data.get("auth_hs256_secret"):
+            raise ValueError("must not be AUTH_HS256_SECRET: whoever signs users' tokens could pass for a service")
+        return secret
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)

@@ -14,7 +14,10 @@ _BIDI = frozenset("\u061c\u200e\u200f\u202a\u202b\u202c\u202d\u202e\u2066\u2067\
 def visible_text(field: str, value: str, *, max_length: int, spaces: bool = True) -> str:
     """`value`, 1 to `max_length` characters with something to see in them, without control characters or bidirectional overrides."""
     # Separators and format characters (zero-width ones) leave nothing to see.
-    if all(unicodedata.category(character)[0] == "Z" or unicodedata.category(character) == "Cf" for character in value.strip()):
+    if all(
+        unicodedata.category(character)[0] == "Z" or unicodedata.category(character) == "Cf"
+        for character in value.strip()
+    ):
         raise FieldInvalid(field, "must not be empty")
     if len(value) > max_length:
         raise FieldInvalid(field, f"must have at most {max_length} characters, has {len(value)}")

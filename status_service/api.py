@@ -58,6 +58,10 @@ class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
         caller = current_caller()
         if request.course_id:
             validation.course_id(request.course_id)
+        if not set(request.processing_statuses) <= set(material_pb2.ProcessingStatus.values()):
+            raise FieldInvalid("processing_statuses", "has a state that this service does not know")
+        if request.failure_reason not in material_pb2.FailureReason.values():
+            raise FieldInvalid("failure_reason", "is none that this service knows")
         size = _page_size(request.page_size, DEFAULT_PAGE)
         query: dict[str, Any] = {
             "list": request.course_id, "status": sorted(request.processing_statuses),

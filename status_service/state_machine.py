@@ -42,9 +42,17 @@ PROCESSING = pb.PROCESSING_STATUS_PROCESSING
 COMPLETED = pb.PROCESSING_STATUS_COMPLETED
 FAILED = pb.PROCESSING_STATUS_FAILED
 
-#: Permanent for the attempt, but worth another try once a person has mended the cause.
+#: Permanent for the attempt, but worth another try once a person has mended the cause: those the contract calls retryable.
 RETRYABLE_WHEN_PERMANENT = frozenset(
-    {pb.FAILURE_REASON_BRAIN_MISCONFIGURED, pb.FAILURE_REASON_CANCELLED, pb.FAILURE_REASON_INTERNAL}
+    {
+        pb.FAILURE_REASON_CANCELLED,
+        pb.FAILURE_REASON_BRAIN_FAILED,
+        pb.FAILURE_REASON_BRAIN_MISCONFIGURED,
+        pb.FAILURE_REASON_PROCESSOR_CRASHED,
+        pb.FAILURE_REASON_RENDERING_FAILED,
+        pb.FAILURE_REASON_PROCESSING_TIMED_OUT,
+        pb.FAILURE_REASON_INTERNAL,
+    }
 )
 OBJECT_PURGED, PASSAGES_PURGED = 1, 2
 ALL_PURGED = OBJECT_PURGED | PASSAGES_PURGED

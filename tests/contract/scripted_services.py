@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -22,8 +22,6 @@ from servicekit.errors import ServiceError
 
 TOKEN = "a-token"
 Context = Any
-Unary = Callable[[Any, Context], Awaitable[Any]]
-Stream = Callable[[Any, Context], AsyncIterator[Any]]
 
 
 async def refuse(context: Context, error: ServiceError) -> None:
@@ -69,17 +67,21 @@ class ScriptedServices(
         )
         return response
 
-    def DownloadMaterial(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        return self._stream("DownloadMaterial", request, context)
+    async def DownloadMaterial(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for response in self._stream("DownloadMaterial", request, context):
+            yield response
 
-    def WatchMaterial(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        return self._stream("WatchMaterial", request, context)
+    async def WatchMaterial(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for response in self._stream("WatchMaterial", request, context):
+            yield response
 
-    def WatchCourse(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        return self._stream("WatchCourse", request, context)
+    async def WatchCourse(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for response in self._stream("WatchCourse", request, context):
+            yield response
 
-    def GetMaterialText(self, request: Any, context: Any) -> AsyncIterator[Any]:
-        return self._stream("GetMaterialText", request, context)
+    async def GetMaterialText(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for response in self._stream("GetMaterialText", request, context):
+            yield response
 
     async def SearchMaterials(self, request: Any, context: Any) -> processor_service_pb2.SearchMaterialsResponse:
         response: processor_service_pb2.SearchMaterialsResponse = await self._unary("SearchMaterials", request, context)

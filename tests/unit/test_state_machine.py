@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
+import re
 import uuid
 from dataclasses import fields, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 
 import pytest
 from hypothesis import given
@@ -82,7 +84,13 @@ WORKING = replace(
     lease_expires_at=NOW + timedelta(seconds=1),
 )
 DONE = replace(
-    WAITING, status=COMPLETED, revision=6, attempt=2, attempt_outcome="Complete", processed_at=CREATED, has_embedding=True
+    WAITING,
+    status=COMPLETED,
+    revision=6,
+    attempt=2,
+    attempt_outcome="Complete",
+    processed_at=CREATED,
+    has_embedding=True,
 )
 BROKEN = replace(
     WAITING,
@@ -156,7 +164,13 @@ def test_claim_of_a_waiting_material_gives_a_lease_and_the_next_attempt_number()
 
 def test_claim_clears_what_the_last_attempt_left() -> None:
     before = replace(
-        WAITING, attempt=4, attempt_outcome="Fail", not_before=NOW, failures=2, crashes=1, status_message="next one in 2 s"
+        WAITING,
+        attempt=4,
+        attempt_outcome="Fail",
+        not_before=NOW,
+        failures=2,
+        crashes=1,
+        status_message="next one in 2 s",
     )
     changed = after(before, CLAIM).record
     assert (changed.attempt, changed.attempt_outcome, changed.not_before, changed.status_message) == (5, "", None, "")
@@ -255,23 +269,16 @@ def test_permanent_failure_ends_the_material_at_once(reason: int) -> None:
     assert decision.transition == Transition(PROCESSING, FAILED, "failed", "worker-1", reason, "mend it", 2)
 
 
-@pytest.mark.parametrize(
-    ("reason", "retryable"),
-    [
-        (pb.FAILURE_REASON_CANCELLED, True),
-        (pb.FAILURE_REASON_FILE_ENCRYPTED, False),
-        (pb.FAILURE_REASON_FILE_CORRUPT, False),
-        (pb.FAILURE_REASON_FILE_UNSUPPORTED, False),
-        (pb.FAILURE_REASON_TOO_MANY_PAGES, False),
-        (pb.FAILURE_REASON_PAGE_TOO_LARGE, False),
-        (pb.FAILURE_REASON_OBJECT_MISSING, False),
-        (pb.FAILURE_REASON_OBJECT_CHANGED, False),
-        (pb.FAILURE_REASON_BRAIN_REFUSED, False),
-        (pb.FAILURE_REASON_BRAIN_MISCONFIGURED, True),
-    ],
-)
-def test_permanent_failures_are_retryable_exactly_as_the_contract_says(reason: int, retryable: bool) -> None:
-    assert after(WORKING, Fail("worker-1", 2, reason, "", transient=False)).record.retryable is retryable
+def test_permanent_failures_are_retryable_exactly_as_the_contract_says() -> None:
+    contract = (Path(__file__).resolve().parents[2] / "protos/materials/v1/material.proto").read_text()
+    stated = {
+        name: word for word, name in re.findall(r"(Retryable|Not retryable)[^\n]*\n  FAILURE_REASON_(\w+) = ", contract)
+    }
+    reasons = [name for name, value in pb.FailureReason.items() if value]
+    assert {
+        name: after(WORKING, Fail("worker-1", 2, pb.FailureReason.Value(name), "", transient=False)).record.retryable
+        for name in reasons
+    } == {name: stated[name.removeprefix("FAILURE_REASON_")] == "Retryable" for name in reasons}
 
 
 def test_transient_failure_waits_with_backoff_and_is_announced_again() -> None:
@@ -426,7 +433,10 @@ def test_reports_of_another_attempt_or_worker_are_stale(report: Report) -> None:
 
 @pytest.mark.parametrize("report", REPORTS)
 def test_reports_on_what_nobody_works_on_are_stale(report: Report) -> None:
-    for record in (replace(WAITING, attempt=2, attempt_outcome=EXPIRED), replace(BROKEN, attempt_outcome=ENDED_BY_RECORD)):
+    for record in (
+        replace(WAITING, attempt=2, attempt_outcome=EXPIRED),
+        replace(BROKEN, attempt_outcome=ENDED_BY_RECORD),
+    ):
         assert_unchanged(after(record, report), record, Verdict.STALE)
 
 

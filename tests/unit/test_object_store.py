@@ -1,0 +1,343 @@
+"""The object store on a real directory, and on a small real server that speaks S3's upload calls and can be made to stall."""
+
+from __future__ import annotations
+
+import asyncio
+import os
+import threading
+from collections.abc import Iterator
+from datetime import UTC, datetime, timedelta
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from urllib.parse import parse_qs, unquote, urlsplit
+
+import pytest
+from materials.v1 import errors_pb2
+
+from servicekit.errors import ServiceError, Unavailable
+from servicekit.object_store import ObjectMissing, ObjectStore
+
+KIB, MIB = 1024, 1024 * 1024
+KEY = "objects/0b/0b9f2a52-6f6a-4f0e-9a53-2f9f2a526f6a"
+CONTENT = bytes(range(256)) * 12 * KIB  # 3 MiB, several parts of a local file
+
+
+class Refusal(Exception):
+    """What goes wrong in the middle of an upload."""
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> ObjectStore:
+    return ObjectStore(tmp_path.as_uri())
+
+
+async def put(store: ObjectStore, key: str, content: bytes, chunk: int = 300 * KIB) -> None:
+    async with store.writing(key) as writer:
+        for start in range(0, len(content), chunk):
+            await writer.write(content[start : start + chunk])
+
+
+async def get(store: ObjectStore, key: str, offset: int = 0, length: int | None = None, chunk: int = MIB) -> bytes:
+    chunks = [chunk async for chunk in store.read(key, offset, length, chunk)]
+    assert all(0 < len(item) <= chunk for item in chunks)
+    return b"".join(chunks)
+
+
+def files(root: Path) -> list[str]:
+    return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
+
+
+@pytest.mark.parametrize("size", [0, 1, KIB, MIB - 1, MIB, MIB + 1, len(CONTENT)])
+@pytest.mark.parametrize("chunk", [100 * KIB, MIB, 2 * MIB])
+async def test_what_was_written_is_read_back(store: ObjectStore, tmp_path: Path, size: int, chunk: int) -> None:
+    await put(store, KEY, CONTENT[:size], chunk)
+    assert await get(store, KEY) == CONTENT[:size]
+    assert files(tmp_path) == [KEY]
+
+
+@pytest.mark.parametrize("written", [0, 1, 2 * MIB + 1, len(CONTENT)])
+async def test_write_given_up_leaves_nothing(store: ObjectStore, tmp_path: Path, written: int) -> None:
+    with pytest.raises(Refusal):
+        async with store.writing(KEY) as writer:
+            for start in range(0, written, 300 * KIB):
+                await writer.write(CONTENT[start : min(start + 300 * KIB, written)])
+            raise Refusal
+    assert files(tmp_path) == []
+    with pytest.raises(ObjectMissing):
+        await get(store, KEY)
+
+
+async def test_object_is_not_there_before_it_is_whole(store: ObjectStore) -> None:
+    async with store.writing(KEY) as writer:
+        await writer.write(CONTENT)
+        with pytest.raises(ObjectMissing):
+            await get(store, KEY)
+    assert await get(store, KEY) == CONTENT
+
+
+async def test_write_cancelled_while_it_waits_for_bytes_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
+    waiting = asyncio.Event()
+
+    async def upload() -> None:
+        async with store.writing(KEY) as writer:
+            await writer.write(CONTENT)
+            waiting.set()
+            await asyncio.Event().wait()
+
+    uploading = asyncio.create_task(upload())
+    await waiting.wait()
+    uploading.cancel()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+    assert files(tmp_path) == []
+
+
+async def test_many_objects_are_written_at_once(store: ObjectStore) -> None:
+    await asyncio.gather(*(put(store, f"{KEY}-{number}", CONTENT[number:]) for number in range(8)))
+    for number in range(8):
+        assert await get(store, f"{KEY}-{number}") == CONTENT[number:]
+
+
+@pytest.mark.parametrize(
+    ("offset", "length"),
+    [(0, None), (0, 1), (1, None), (MIB - 1, 2), (5, 2 * MIB), (len(CONTENT) - 1, None), (len(CONTENT) - 1, 1), (7, 0)],
+)
+@pytest.mark.parametrize("chunk", [64 * KIB, MIB])
+async def test_byte_ranges(store: ObjectStore, offset: int, length: int | None, chunk: int) -> None:
+    await put(store, KEY, CONTENT)
+    end = None if length is None else offset + length
+    assert await get(store, KEY, offset, length, chunk) == CONTENT[offset:end]
+
+
+async def test_range_behind_the_end_is_an_error_and_not_silence(store: ObjectStore) -> None:
+    await put(store, KEY, b"short")
+    with pytest.raises(Unavailable):
+        await get(store, KEY, 5)
+    with pytest.raises(Unavailable):
+        await get(store, KEY, 9, 2)
+
+
+async def test_missing_object_is_told_apart_from_a_store_that_is_away(store: ObjectStore) -> None:
+    with pytest.raises(ObjectMissing):
+        await get(store, KEY)
+    with pytest.raises(ObjectMissing):
+        await get(store, KEY, 3, 4)
+
+
+async def test_reader_that_goes_away_leaves_the_store_usable(store: ObjectStore) -> None:
+    await put(store, KEY, CONTENT)
+    chunks = store.read(KEY, chunk_bytes=64 * KIB)
+    assert await anext(chunks) == CONTENT[: 64 * KIB]
+    await chunks.aclose()  # type: ignore[attr-defined]
+    assert await get(store, KEY) == CONTENT
+
+
+async def test_delete_may_be_repeated(store: ObjectStore, tmp_path: Path) -> None:
+    await put(store, KEY, CONTENT)
+    await store.delete(KEY)
+    await store.delete(KEY)
+    await store.delete("objects/never/there")
+    assert files(tmp_path) == []
+
+
+async def test_only_older_objects_are_listed(store: ObjectStore, tmp_path: Path) -> None:
+    moment = datetime.now(UTC)
+    for name, age in (("objects/aa/old", 60), ("objects/bb/new", -60), ("other/old", 60)):
+        await put(store, name, b"x")
+        os.utime(tmp_path / name, times=(moment.timestamp() - age,) * 2)
+    assert [key async for keys in store.list_older("objects", moment) for key in keys] == ["objects/aa/old"]
+
+
+async def test_only_parts_of_old_interrupted_writes_are_removed(store: ObjectStore, tmp_path: Path) -> None:
+    moment = datetime.now(UTC)
+    await put(store, "objects/aa/whole", b"x")
+    old, fresh = tmp_path / "objects/aa/killed#1", tmp_path / "objects/aa/running#1"
+    for path, age in ((old, 60), (fresh, -60), (tmp_path / "objects/aa/whole", 60)):
+        path.write_bytes(b"x")
+        os.utime(path, times=(moment.timestamp() - age,) * 2)
+    (tmp_path / "directory#1").mkdir()
+    assert store.remove_stale_parts(moment) == 1
+    assert store.remove_stale_parts(moment) == 0
+    assert files(tmp_path) == ["objects/aa/running#1", "objects/aa/whole"]
+
+
+async def test_parts_of_a_write_in_progress_are_those_the_sweep_looks_for(store: ObjectStore, tmp_path: Path) -> None:
+    async with store.writing(KEY) as writer:
+        while not files(tmp_path):
+            await writer.write(CONTENT)
+            await asyncio.sleep(0)
+        assert all("#" in name for name in files(tmp_path))
+        assert store.remove_stale_parts(datetime.now(UTC) - timedelta(hours=1)) == 0
+
+
+@pytest.mark.parametrize("name", ["with space", "per%cent", "ümlaut", "a#b", "a?b", "deep/er"])
+async def test_directory_may_have_any_name(tmp_path: Path, name: str) -> None:
+    root = tmp_path / name
+    store = ObjectStore(root.as_uri())
+    await put(store, KEY, CONTENT)
+    assert await get(store, KEY) == CONTENT
+    assert files(tmp_path) == [f"{name}/{KEY}"]
+    (root / "objects/x#1").write_bytes(b"x")
+    assert store.remove_stale_parts(datetime.now(UTC) + timedelta(hours=1)) == 1
+
+
+async def test_store_that_cannot_write_says_so_and_to_try_again(store: ObjectStore, tmp_path: Path) -> None:
+    (tmp_path / "objects").write_bytes(b"a file where a directory should be")
+    with pytest.raises(Unavailable) as error:
+        await put(store, KEY, CONTENT)
+    assert error.value.reason == errors_pb2.ERROR_REASON_OBJECT_STORE_UNAVAILABLE
+    assert str(tmp_path) not in error.value.message
+
+
+async def test_full_disk_is_told_apart() -> None:
+    if not Path("/dev/full").exists():
+        pytest.skip("no /dev/full here")
+    from servicekit.object_store import _translated
+
+    with pytest.raises(ServiceError) as error, _translated(), Path("/dev/full").open("wb", buffering=0) as full:
+        full.write(b"x")
+    assert error.value.reason == errors_pb2.ERROR_REASON_OBJECT_STORE_FULL
+
+
+class UploadServer:
+    """S3's multipart upload calls. While `gate` is closed, parts are received and not answered."""
+
+    def __init__(self) -> None:
+        self.gate = threading.Event()
+        self.objects: dict[str, bytes] = {}
+        self.uploads: dict[str, dict[int, bytes]] = {}
+        self.part_came = threading.Event()
+        owner = self
+
+        class Handler(BaseHTTPRequestHandler):
+            protocol_version = "HTTP/1.1"
+
+            def do_POST(self) -> None:
+                path, query = self._target()
+                self._body()
+                if "uploads" in query:
+                    number = str(len(owner.uploads) + 1)
+                    owner.uploads[number] = {}
+                    self._answer(
+                        200,
+                        f"<InitiateMultipartUploadResult><UploadId>{number}</UploadId></InitiateMultipartUploadResult>",
+                    )
+                else:
+                    parts = owner.uploads.pop(query["uploadId"][0])
+                    owner.objects[path] = b"".join(parts[number] for number in sorted(parts))
+                    self._answer(200, '<CompleteMultipartUploadResult><ETag>"x"</ETag></CompleteMultipartUploadResult>')
+
+            def do_PUT(self) -> None:
+                _, query = self._target()
+                body = self._body()
+                owner.part_came.set()
+                owner.gate.wait(30)
+                owner.uploads.get(query["uploadId"][0], {})[int(query["partNumber"][0])] = body
+                self._answer(200, "", ETag='"x"')
+
+            def do_DELETE(self) -> None:
+                owner.uploads.pop(self._target()[1]["uploadId"][0], None)
+                self.send_response(204)
+                self.end_headers()
+
+            def _target(self) -> tuple[str, dict[str, list[str]]]:
+                parts = urlsplit(self.path)
+                return unquote(parts.path).removeprefix("/bucket/"), parse_qs(parts.query, keep_blank_values=True)
+
+            def _body(self) -> bytes:
+                return self.rfile.read(int(self.headers.get("content-length") or 0))
+
+            def _answer(self, status: int, text: str, **headers: str) -> None:
+                self.send_response(status)
+                for name, value in {**headers, "content-length": str(len(text))}.items():
+                    self.send_header(name, value)
+                self.end_headers()
+                self.wfile.write(text.encode())
+
+            def log_message(self, *_: object) -> None:
+                pass
+
+        self._server = ThreadingHTTPServer(("127.0.0.1", 0), Handler)
+        self.endpoint = f"http://127.0.0.1:{self._server.server_port}"
+        self._thread = threading.Thread(target=self._server.serve_forever, args=(0.01,))
+
+    def start(self) -> None:
+        self._thread.start()
+
+    def stop(self) -> None:
+        self.gate.set()
+        self._server.shutdown()
+        self._server.server_close()
+        self._thread.join()
+
+
+@pytest.fixture
+def upload_server(monkeypatch: pytest.MonkeyPatch) -> Iterator[UploadServer]:
+    server = UploadServer()
+    server.start()
+    for name, value in {
+        "AWS_ENDPOINT": server.endpoint,
+        "AWS_ALLOW_HTTP": "true",
+        "AWS_ACCESS_KEY_ID": "key",
+        "AWS_SECRET_ACCESS_KEY": "secret",
+        "AWS_REGION": "local",
+    }.items():
+        monkeypatch.setenv(name, value)
+    yield server
+    server.stop()
+
+
+async def test_writer_is_held_back_while_the_store_is_busy(upload_server: UploadServer) -> None:
+    store, taken = ObjectStore("s3://bucket"), 0
+
+    async def upload() -> None:
+        nonlocal taken
+        async with store.writing(KEY) as writer:
+            for _ in range(40):
+                await writer.write(b"x" * MIB)
+                taken += 1
+
+    uploading = asyncio.create_task(upload())
+    await asyncio.to_thread(upload_server.part_came.wait, 30)
+    await asyncio.wait([uploading], timeout=0.3)  # however long: it cannot get past this bound
+    assert 5 <= taken <= 2 * 5 + 2 + 1, "two parts, two chunks in the queue and the one being looked at"
+    upload_server.gate.set()
+    await uploading
+    assert upload_server.objects == {KEY: b"x" * 40 * MIB}
+
+
+async def test_write_cancelled_while_it_is_held_back_is_given_up_at_the_store(upload_server: UploadServer) -> None:
+    store = ObjectStore("s3://bucket")
+
+    async def upload() -> None:
+        async with store.writing(KEY) as writer:
+            while True:
+                await writer.write(b"x" * MIB)
+
+    await cancel_when_held_back(upload(), upload_server)
+    assert (upload_server.objects, upload_server.uploads) == ({}, {})
+
+
+async def test_write_cancelled_while_its_end_is_held_back_is_given_up_too(upload_server: UploadServer) -> None:
+    store = ObjectStore("s3://bucket")
+
+    async def upload() -> None:
+        async with store.writing(KEY) as writer:
+            for _ in range(12):
+                await writer.write(b"x" * MIB)
+
+    await cancel_when_held_back(upload(), upload_server)
+    assert (upload_server.objects, upload_server.uploads) == ({}, {})
+
+
+async def cancel_when_held_back(upload: object, server: UploadServer) -> None:
+    before = asyncio.all_tasks()
+    uploading: asyncio.Task[None] = asyncio.create_task(upload)  # type: ignore[arg-type]
+    await asyncio.to_thread(server.part_came.wait, 30)
+    await asyncio.wait([uploading], timeout=0.3)
+    assert not uploading.done()
+    uploading.cancel()
+    server.gate.set()
+    with pytest.raises(asyncio.CancelledError):
+        await uploading
+    assert asyncio.all_tasks() <= before | {uploading}, "no task is left behind"
