@@ -20,13 +20,8 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from processor_service.render_child import (
-    FRAME,
-    MAX_HEADER_BYTES,
-    DocumentError,
-    DocumentReason,
-    RenderLimits,
-)
+from processor_service.document_pages import DocumentError, DocumentReason, RenderLimits
+from processor_service.render_child import FRAME, MAX_HEADER_BYTES
 
 __all__ = ["DocumentError", "DocumentInfo", "DocumentReason", "DocumentRenderer", "RenderLimits", "RenderedPage"]
 

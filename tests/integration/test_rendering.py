@@ -17,7 +17,7 @@ import pytest
 from fpdf import FPDF
 from PIL import Image, ImageDraw
 
-from processor_service.render_child import fit_scale, split_text
+from processor_service.document_pages import fit_scale, split_text
 from processor_service.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderedPage, RenderLimits
 
 ROOT = Path(__file__).resolve().parents[2]
