@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -29,7 +30,8 @@ class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadMaterialRequest], context: Any
     ) -> pb.UploadMaterialResponse:
         """See the contract."""
-        return pb.UploadMaterialResponse(material=await self._uploads.upload(current_caller(), request_iterator))
+        messages = _ended_by_the_client(request_iterator, context)
+        return pb.UploadMaterialResponse(material=await self._uploads.upload(current_caller(), messages))
 
     async def DownloadMaterial(
         self, request: pb.DownloadMaterialRequest, context: Any
@@ -69,6 +71,23 @@ class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
             raise ServiceError(
                 errors_pb2.ERROR_REASON_MATERIAL_NOT_FOUND, "the bytes of this material are gone"
             ) from None
+
+
+async def _ended_by_the_client(
+    messages: AsyncIterator[pb.UploadMaterialRequest], context: Any
+) -> AsyncIterator[pb.UploadMaterialRequest]:
+    """The messages, ending only where the client said that they end.
+
+    grpc.aio ends a request stream in the same way when the client has gone (cancelled, killed, cut off), and cancels the call's task only some moments
+    later: half an upload would pass for a whole one. Response headers can be sent only while the call stands, so they are sent here. Raises
+    CancelledError when it does not.
+    """
+    async for message in messages:
+        yield message
+    try:
+        await context.send_initial_metadata(())
+    except Exception as error:
+        raise asyncio.CancelledError("the client has gone") from error
 
 
 def _refusal(error: grpc.aio.AioRpcError) -> ServiceError:

@@ -30,8 +30,8 @@ MARK_DEADLINE_SECONDS = 10.0
 class EventPublisher:
     """A part: a bounded queue and one publisher."""
 
-    def __init__(self, link: NatsLink, status: Peer) -> None:
-        self._link, self._status = link, status
+    def __init__(self, link: NatsLink, status: Peer, *, stream_replicas: int) -> None:
+        self._link, self._status, self._stream_replicas = link, status, stream_replicas
         self._queue: asyncio.Queue[pb.Announcement] = asyncio.Queue(MAX_QUEUED)
         self._incarnation = ""
         self._task: asyncio.Task[None] | None = None
@@ -56,7 +56,7 @@ class EventPublisher:
 
     async def position(self) -> pb.StreamPosition:
         """Where the stream stands; makes it where it is missing. Raises what NATS raises, and NatsAway."""
-        position = await ensure_stream(self._link.jetstream())
+        position = await ensure_stream(self._link.jetstream(), self._stream_replicas)
         self._incarnation = position.incarnation
         return position
 

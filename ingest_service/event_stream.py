@@ -26,7 +26,7 @@ class Event:
     headers: dict[str, str]
 
 
-async def ensure_stream(jetstream: JetStreamContext, replicas: int = 1) -> pb.StreamPosition:
+async def ensure_stream(jetstream: JetStreamContext, replicas: int) -> pb.StreamPosition:
     """Makes the stream where it is missing; returns where it stands. Raises what NATS raises."""
     try:
         info = await jetstream.stream_info(STREAM)

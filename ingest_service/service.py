@@ -2,15 +2,15 @@
 
 from __future__ import annotations
 
-from materials.v1 import ingest_service_pb2_grpc
+from materials.v1 import ingest_service_pb2_grpc, record_service_pb2
 
 from ingest_service.announcer import Announcer
 from ingest_service.api import IngestApi
 from ingest_service.event_publisher import EventPublisher
 from ingest_service.event_stream import DELETED, STREAM
-from ingest_service.purging import OrphanSweeper, Purger
+from ingest_service.orphan_sweeper import OrphanSweeper
 from ingest_service.settings import IngestSettings
-from ingest_service.uploads import Uploads
+from ingest_service.uploads import Uploads, object_key
 from servicekit.bootstrap import service_tokens, token_verifier
 from servicekit.channels import Peer
 from servicekit.durable_consumer import DurableConsumer
@@ -18,6 +18,7 @@ from servicekit.interceptor import CallInterceptor
 from servicekit.manager import BackgroundTask, ServiceManager
 from servicekit.nats_link import NatsLink
 from servicekit.object_store import ObjectStore
+from servicekit.purging import PurgeHandler
 from servicekit.server import GrpcServer, Health
 
 
@@ -26,7 +27,7 @@ def build(settings: IngestSettings) -> ServiceManager:
     store = ObjectStore(settings.object_store_url)
     nats = NatsLink(settings.nats_url, name="ingest_service")
     status = Peer(settings.status_endpoint, service_tokens("ingest", settings).current)
-    publisher = EventPublisher(nats, status)
+    publisher = EventPublisher(nats, status, stream_replicas=settings.event_stream_replicas)
     uploads = Uploads(
         store,
         status,
@@ -36,8 +37,11 @@ def build(settings: IngestSettings) -> ServiceManager:
         idle_seconds=settings.upload_idle_seconds,
     )
     api = IngestApi(uploads, store, status)
+    purge = PurgeHandler(
+        status, record_service_pb2.PURGED_PART_OBJECT, lambda material_id: store.delete(object_key(material_id))
+    )
     purger = DurableConsumer(
-        nats, stream=STREAM, durable="ingest-purger", subject=DELETED, slots=1, handler=Purger(store, status).handle
+        nats, stream=STREAM, durable="ingest-purger", subject=DELETED, slots=1, handler=purge.handle
     )
     sweeper = OrphanSweeper(store, status, settings.orphan_after_seconds)
     health = Health()

@@ -18,6 +18,9 @@ class IngestSettings(ServiceSettings):
         "file:///var/lib/course-materials/objects",
         description="where the bytes are kept: any obstore URL (file://, s3://, gs://, az://); credentials as obstore reads them",
     )
+    event_stream_replicas: int = Field(
+        1, ge=1, le=5, description="copies of the event stream that is made where it is missing; 3 in a NATS cluster"
+    )
     max_upload_bytes: int = Field(100 * 1024 * 1024, gt=0, description="largest file that is taken, in bytes")
     max_concurrent_uploads: int = Field(
         64, gt=0, description="uploads taken at once by this replica; more get TOO_MANY_UPLOADS"

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import uuid
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Awaitable
+from contextlib import suppress
+from typing import TypeVar
 
 import grpc
 import structlog
@@ -22,7 +24,10 @@ from servicekit.tracing import current_traceparent
 
 log = structlog.get_logger()
 
+Result = TypeVar("Result")
 RECORD_DEADLINE_SECONDS = 15.0
+HEAR_OUT_SECONDS = 1.0
+HEAR_OUT_BYTES = 8 * 1024 * 1024
 OBJECT_PREFIX = "objects"
 
 
@@ -65,12 +70,16 @@ class Uploads:
                 )
             material_id = str(uuid.uuid4())
             checked = await self._receive(material_id, declared, messages)
-            return await self._record(caller, material_id, declared, checked)
+            # A client that goes away now must not take with it what follows from the record's reply.
+            return await asyncio.shield(asyncio.ensure_future(self._record(caller, material_id, declared, checked)))
+        except ServiceError:
+            await _hear_out(messages)
+            raise
         finally:
             self._running -= 1
 
     async def _metadata(self, messages: AsyncIterator[pb.UploadMaterialRequest]) -> Declared:
-        first = await self._next(messages)
+        first = await self._in_time(anext(messages, None))
         if first is None or first.WhichOneof("payload") != "metadata":
             raise ServiceError(
                 errors_pb2.ERROR_REASON_UPLOAD_METADATA_MISSING, "the first message of an upload must carry `metadata`"
@@ -83,7 +92,7 @@ class Uploads:
     ) -> Checked:
         check = UploadCheck(declared, self._max_bytes)
         async with self._store.writing(object_key(material_id)) as writer:
-            while (message := await self._next(messages)) is not None:
+            while (message := await self._in_time(_next(messages))) is not None:
                 if message.WhichOneof("payload") == "metadata":
                     raise ServiceError(
                         errors_pb2.ERROR_REASON_UPLOAD_METADATA_REPEATED, "only the first message may carry `metadata`"
@@ -95,10 +104,10 @@ class Uploads:
                 await writer.write(rest)
         return checked
 
-    async def _next(self, messages: AsyncIterator[pb.UploadMaterialRequest]) -> pb.UploadMaterialRequest | None:
+    async def _in_time(self, coming: Awaitable[Result]) -> Result:
         try:
             async with asyncio.timeout(self._idle_seconds):
-                return await anext(messages, None)
+                return await coming
         except TimeoutError:
             raise ServiceError(
                 errors_pb2.ERROR_REASON_UPLOAD_TOO_SLOW,
@@ -124,11 +133,8 @@ class Uploads:
         )
         stub = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
         try:
-            # A client that goes away now must not take the record's reply with it.
-            response = await asyncio.shield(
-                asyncio.ensure_future(
-                    stub.CreateMaterial(request, metadata=self._status.metadata(), timeout=RECORD_DEADLINE_SECONDS)
-                )
+            response = await stub.CreateMaterial(
+                request, metadata=self._status.metadata(), timeout=RECORD_DEADLINE_SECONDS
             )
         except grpc.aio.AioRpcError as error:
             raise await self._not_recorded(error, key) from error
@@ -151,3 +157,26 @@ class Uploads:
             errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE,
             "the record of materials cannot be reached; try again with the same request id",
         )
+
+
+async def _next(messages: AsyncIterator[pb.UploadMaterialRequest]) -> pb.UploadMaterialRequest | None:
+    """The next message that carries anything, None at the end: messages without bytes do not keep an upload going."""
+    async for message in messages:
+        if message.chunk or message.WhichOneof("payload") == "metadata":
+            return message
+    return None
+
+
+async def _hear_out(messages: AsyncIterator[pb.UploadMaterialRequest]) -> None:
+    """Takes what the client is still sending and throws it away, for a moment.
+
+    A grpc.aio client that is refused while it writes gets INTERNAL in place of the refusal about every second time (grpc #36066): the reason arrives
+    for certain only once it has finished.
+    """
+    taken = 0
+    with suppress(TimeoutError):
+        async with asyncio.timeout(HEAR_OUT_SECONDS):
+            async for message in messages:
+                taken += len(message.chunk)
+                if taken > HEAR_OUT_BYTES:
+                    return

@@ -74,6 +74,7 @@ def main() -> None:
     try:
         sys.exit(app(args=sys.argv[1:] or ["--help"], prog_name="materials", standalone_mode=False))
     except (KeyboardInterrupt, typer.Abort):
+        print(file=sys.stderr)  # Ends the line of the question that was not answered.
         sys.exit(ExitCode.INTERRUPTED)
     except Exception as error:
         sys.exit(_told(error))

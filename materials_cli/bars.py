@@ -3,13 +3,15 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Iterable
 from pathlib import Path
 from types import TracebackType
 from typing import Self
 
 from materials.v1 import material_pb2 as pb
+from rich.console import Console
 from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
-from rich.table import Column
+from rich.table import Column, Table
 from rich.text import Text
 
 from materials_cli.documents import Document
@@ -35,20 +37,31 @@ class _FieldColumn(ProgressColumn):
         return Text(str(task.fields[self._field]), overflow="ellipsis", no_wrap=True)
 
 
+class _Bars(Progress):
+    """Rows that end before the screen does: the `^C` that terminals write at the cursor must not begin a new line."""
+
+    def __init__(self, screen: Console, *columns: ProgressColumn) -> None:
+        self._screen = screen
+        # Of what others print, only what goes to the same screen may be moved above the bars.
+        super().__init__(*columns, console=screen, transient=True, redirect_stderr=sys.stderr.isatty())
+
+    def make_tasks_table(self, tasks: Iterable[Task]) -> Table:
+        """As usual, three columns narrower than the screen."""
+        table = super().make_tasks_table(tasks)
+        table.width = max(self._screen.width - 3, 1)
+        return table
+
+
 class BarsView(View):
     """A row has a key: the file while its bytes move, the material's id while it is read."""
 
     def __init__(self) -> None:
         super().__init__()
-        self._progress = Progress(
+        self._progress = _Bars(
+            console(),
             _FieldColumn("label", Column(max_width=32, no_wrap=True)),
             BarColumn(bar_width=24),
             _FieldColumn("detail", Column(ratio=1, no_wrap=True)),
-            console=console(),
-            expand=True,
-            transient=True,
-            # Only what goes to the same screen may be moved above the bars.
-            redirect_stderr=sys.stderr.isatty(),
         )
         self._rows: dict[str, TaskID] = {}
         self._snapshot: dict[str, int] | None = None
@@ -104,6 +117,12 @@ class BarsView(View):
             self.errors.append(error)
         else:
             super().failed(subject, error)
+
+    def notice(self, key: str, message: str) -> None:
+        if key in self._rows:
+            self._progress.update(self._rows[key], detail=plain(message))
+        else:
+            super().notice(key, message)
 
     def _show(self, key: str, label: str, detail: str, done: int, total: int | None) -> None:
         if key not in self._rows:

@@ -94,8 +94,8 @@ def state_text(material: pb.Material) -> str:
     return status_name(material.processing_status) + (f": {text}" if text else "")
 
 
-def print_materials(materials: Sequence[pb.Material]) -> None:
-    """A table; elsewhere lines of id, status, pages, bytes, course, time of creation, name."""
+def print_materials(materials: Sequence[pb.Material], *, one_course: bool) -> None:
+    """A table, without the course when it is the same for all; elsewhere lines of id, status, pages, bytes, course, time of creation, name."""
     screen = console()
     if not screen.is_terminal:
         for each in materials:
@@ -114,7 +114,8 @@ def print_materials(materials: Sequence[pb.Material]) -> None:
         table.add_column(heading, no_wrap=True)
     table.add_column("PAGES", justify="right", no_wrap=True)
     table.add_column("SIZE", justify="right", no_wrap=True)
-    table.add_column("COURSE", overflow="fold")
+    if not one_course:
+        table.add_column("COURSE", overflow="fold")
     table.add_column("NAME", overflow="fold", ratio=1)
     for each in materials:
         status = status_name(each.processing_status)
@@ -123,7 +124,7 @@ def print_materials(materials: Sequence[pb.Material]) -> None:
             Text(status, style=STATUS_STYLES.get(status, "")),
             Text(pages_text(each)),
             Text(size_text(each.file_size)),
-            Text(plain(each.course_id)),
+            *([] if one_course else [Text(plain(each.course_id))]),
             Text(plain(each.name)),
         )
     screen.print(table)

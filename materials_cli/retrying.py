@@ -46,9 +46,9 @@ def worth_retrying(error: grpc.aio.AioRpcError | TimeoutError) -> bool:
 
 
 class Attempts:
-    """The tries at one stream. `notice` is told, in a line, of each wait."""
+    """The tries at one stream. `notice` is told of each wait: the subject, and a line."""
 
-    def __init__(self, backoff: Backoff, service: Service, subject: str, notice: Callable[[str], None]) -> None:
+    def __init__(self, backoff: Backoff, service: Service, subject: str, notice: Callable[[str, str], None]) -> None:
         self._backoff, self._service, self._subject, self._notice = backoff, service, subject, notice
         self._failures = 0
 
@@ -73,5 +73,8 @@ class Attempts:
         delay = self._backoff.delay(self._failures, asked, random.random())
         if delay is None:
             raise error
-        self._notice(f"{error.message}; trying again in {delay:.1f} s ({self._failures} of {self._backoff.retries})")
+        why = error.message.partition(";")[0]  # What to do about it is said when all tries have failed.
+        self._notice(
+            self._subject, f"trying again in {delay:.1f} s ({self._failures} of {self._backoff.retries}): {why}"
+        )
         await asyncio.sleep(delay)

@@ -71,8 +71,8 @@ class View(AbstractContextManager["View"]):
         self.errors.append(error)
         print_error(error.message)
 
-    def notice(self, message: str) -> None:
-        """Worth knowing, such as a wait."""
+    def notice(self, key: str, message: str) -> None:
+        """A wait of a file or a material on its way."""
         print_notice(message)
 
     def interrupted(self) -> None:

@@ -128,7 +128,8 @@ class DocumentRenderer:
         except TimeoutError as error:
             await self._bury()
             raise self._death(page, DocumentReason.RENDERING_TIMED_OUT, "took too long to be drawn") from error
-        except (asyncio.IncompleteReadError, ConnectionError) as error:
+        except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:
+            # RuntimeError: what uvloop raises for a write to a child that has gone.
             raise self._death(page, *_cause_of_death(await self._last_status())) from error
         except BaseException:
             await self._bury()

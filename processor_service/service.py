@@ -7,16 +7,16 @@ import os
 import secrets
 import socket
 from pathlib import Path
+from uuid import UUID
 
 import structlog
-from materials.v1 import processor_service_pb2_grpc
+from materials.v1 import processor_service_pb2_grpc, record_service_pb2
 
 from processor_service.api import ProcessorApi
 from processor_service.brain import BrainClient, open_http
 from processor_service.brain_reader import BrainReader
 from processor_service.breaker import BrainBreaker, Breaker, BreakerState
 from processor_service.index_store import IndexStore, prepare_connection
-from processor_service.purging import Purger
 from processor_service.reading import MaterialReader
 from processor_service.rendering import RenderLimits
 from processor_service.searching import Searching
@@ -31,6 +31,7 @@ from servicekit.manager import ServiceManager
 from servicekit.nats_link import NatsLink
 from servicekit.object_store import ObjectStore
 from servicekit.postgres import Postgres
+from servicekit.purging import PurgeHandler
 from servicekit.server import GrpcServer, Health
 
 log = structlog.get_logger()
@@ -124,6 +125,9 @@ def build(settings: ProcessorSettings) -> ServiceManager:
         work_directory=settings.work_directory,
     )
     worker = Worker(status, reporter, reader, worker_id=worker_id, attempt_timeout=settings.material_processing_timeout)
+    purge = PurgeHandler(
+        status, record_service_pb2.PURGED_PART_PASSAGES, lambda material_id: index.purge(UUID(material_id))
+    )
     searching = Searching(index, brain.search_client, status, default_limit=settings.search_result_limit)
     api = ProcessorApi(searching, index, status)
     server = GrpcServer(
@@ -163,7 +167,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             durable="processor-purger",
             subject=DELETED,
             slots=1,
-            handler=Purger(index, status).handle,
+            handler=purge.handle,
         ),
     )
     manager.add("server", server)

@@ -11,8 +11,8 @@ from typing import Any
 
 import grpc
 
-from servicekit.server import MAX_MESSAGE_BYTES
-
+#: Both directions, both sides.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 #: Unary calls that met UNAVAILABLE are tried again by the channel, with jittered exponential backoff; never streams.
 _SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],

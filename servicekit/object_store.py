@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Sequence
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
 from typing import Any
@@ -56,7 +56,9 @@ class ObjectStore:
             yield writer
             await writer.finish()
         except BaseException:
-            await writer.abandon()
+            if await writer.abandon():
+                with suppress(ServiceError):  # what cannot be removed now is swept away later
+                    await self.delete(key)
             raise
 
     async def read(
@@ -133,14 +135,14 @@ class ObjectWriter:
             async with asyncio.timeout(120.0):
                 await asyncio.shield(self._task)
 
-    async def abandon(self) -> None:
-        """Gives the write up; returns when the store has cleaned up, at most 10 s later."""
+    async def abandon(self) -> bool:
+        """Gives the write up; returns when the store has cleaned up, at most 10 s later: True when the object was complete already."""
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(_Abandoned())
         await asyncio.wait([self._task], timeout=10.0)
-        if self._task.done() and not self._task.cancelled():
-            self._task.exception()  # looked at, so that it is not reported as lost
+        # The error is looked at, so that it is not reported as lost.
+        return self._task.done() and not self._task.cancelled() and self._task.exception() is None
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         while (item := await self._queue.get()) is not None:

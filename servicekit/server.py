@@ -17,12 +17,12 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
+from servicekit.channels import MAX_MESSAGE_BYTES
 from servicekit.interceptor import CallInterceptor
 from servicekit.settings import ServiceSettings
 
 log = structlog.get_logger()
 
-MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 MAX_METADATA_BYTES = 8 * 1024
 
 #: Matches the keepalive of `servicekit.channels`: pings every 20 s also on quiet connections must not be answered with GOAWAY.
@@ -34,8 +34,8 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 10_000),
-    ("grpc.http2.max_ping_strikes", 3),
+    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.max_ping_strikes", 5),
     ("grpc.max_concurrent_streams", 2_000),
     # Calls that have come and not yet been looked at. Past its own limit of 1,000 gRPC drops some with CANCELLED, which no client takes for
     # "try again" (grpc #34782): a thousand watchers that reconnect at once must get in.

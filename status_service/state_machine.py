@@ -377,7 +377,7 @@ def _fail(record: Record, event: Fail, now: datetime, policy: Policy, random: Ca
         status=PENDING,
         failures=failures,
         not_before=now + timedelta(seconds=delay),
-        status_message=f"attempt {record.attempt} failed ({event.message}); next one in {delay:.0f} s",
+        status_message=f"attempt {record.attempt} failed ({event.message}); waiting for the next one",
     )
     return _changed(record, after, now, "attempt_failed", event.worker, reason=event.reason, message=event.message)
 

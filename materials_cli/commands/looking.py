@@ -76,7 +76,7 @@ async def _list(connection: Connection, course: str, status: list[Status], limit
             for material in page.materials:
                 print(to_json(document(material)), flush=True)
         elif page.materials:
-            print_materials(page.materials)
+            print_materials(page.materials, one_course=bool(course))
         elif not token:
             print_notice("no materials; upload some with: materials upload FILE --course COURSE")
         token, left = page.next_page_token, left and left - len(page.materials)

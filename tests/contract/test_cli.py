@@ -94,9 +94,11 @@ def cli(services: ScriptedServices, tmp_path: Path) -> Cli:
 
 
 def material(revision: int, status: str, **fields: Any) -> pb.Material:
-    fields = {"id": ID, "name": "notes.pdf", "course_id": "algebra", "file_size": 4} | fields
+    known: dict[str, Any] = {"id": ID, "name": "notes.pdf", "course_id": "algebra", "file_size": 4}
     return pb.Material(
-        revision=revision, processing_status=pb.ProcessingStatus.Value(f"PROCESSING_STATUS_{status.upper()}"), **fields
+        revision=revision,
+        processing_status=pb.ProcessingStatus.Value(f"PROCESSING_STATUS_{status.upper()}"),
+        **(known | fields),
     )
 
 

@@ -7,15 +7,15 @@ import hashlib
 import os
 import signal
 import uuid
-from collections.abc import AsyncIterator, Callable
-from contextlib import asynccontextmanager
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
 
 import grpc
 import nats
 import pytest
-from materials.v1 import events_pb2, material_pb2, status_service_pb2
+from materials.v1 import events_pb2, ingest_service_pb2_grpc, material_pb2, status_service_pb2
 from materials.v1 import ingest_service_pb2 as pb
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
@@ -64,6 +64,19 @@ class Ingest:
         """The materials of the course."""
         return await Person(self.client).list(course_id=course)
 
+    async def idle(self) -> None:
+        """Returns when no upload is being taken: every slot answers."""
+
+        async def all_slots_answer() -> bool:
+            calls = (self.upload(metadata("idle")) for _ in range(MAX_CONCURRENT_UPLOADS))
+            answers = await asyncio.gather(*calls, return_exceptions=True)
+            return all(
+                isinstance(answer, grpc.aio.AioRpcError) and refusal_of(answer).reason == "FILE_EMPTY"
+                for answer in answers
+            )
+
+        await eventually(all_slots_answer, "every slot for uploads is free")
+
     @asynccontextmanager
     async def leaves_no_trace(self, course: str) -> AsyncIterator[None]:
         """After the block there are no files that were not there before, complete or not, and no record in the course."""
@@ -79,6 +92,52 @@ async def ingest(bare: BareServices, stack: LocalStack) -> AsyncIterator[Ingest]
     """As the demo user, an editor of every course."""
     async with bare.client(stack.facts["token"], status="status-of-ingest") as client:
         yield Ingest(bare, client)
+
+
+class Wire:
+    """A TCP connection through the test, which may be cut. Use as a context."""
+
+    def __init__(self, target: str) -> None:
+        self._host, _, self._port = target.partition(":")
+        self._writers: list[asyncio.StreamWriter] = []
+        self._carried = 0
+        self._more = asyncio.Condition()
+        self.address = ""
+
+    async def __aenter__(self) -> Wire:
+        self._server = await asyncio.start_server(self._connected, "127.0.0.1", 0)
+        self.address = "127.0.0.1:%d" % self._server.sockets[0].getsockname()[1]
+        return self
+
+    async def __aexit__(self, *exc: object) -> None:
+        self._server.close()
+        self.cut()
+
+    def cut(self) -> None:
+        """Resets both ends."""
+        for writer in self._writers:
+            writer.transport.abort()
+
+    async def carried(self, count: int) -> None:
+        """Returns when the client has sent at least so many bytes."""
+        async with asyncio.timeout(20), self._more:
+            await self._more.wait_for(lambda: self._carried >= count)
+
+    async def _connected(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        there, back = await asyncio.open_connection(self._host, int(self._port))
+        self._writers += [writer, back]
+        with suppress(OSError):
+            await asyncio.gather(self._carry(reader, back, count=True), self._carry(there, writer, count=False))
+
+    async def _carry(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, *, count: bool) -> None:
+        while data := await reader.read(65_536):
+            writer.write(data)
+            await writer.drain()
+            if count:
+                async with self._more:
+                    self._carried += len(data)
+                    self._more.notify_all()
+        writer.close()
 
 
 class TestRefusals:
@@ -115,20 +174,28 @@ class TestRefusals:
         assert not asked_for_bytes
         assert str(MAX_UPLOAD_BYTES) in refusal.message
 
-    async def test_endless_stream_is_cut_at_the_limit(self, ingest: Ingest, course: str) -> None:
+    async def test_endless_stream_is_cut_at_the_limit(
+        self, bare: BareServices, ingest: Ingest, stack: LocalStack, course: str
+    ) -> None:
         sent = 0
 
-        async def messages() -> Messages:
+        def messages() -> Iterator[pb.UploadMaterialRequest]:
             nonlocal sent
             yield metadata(course)
             while True:
                 yield chunk(b"a" * (256 * 1024))
                 sent += 256 * 1024
 
+        def upload() -> None:
+            # Not grpc.aio, whose client loses the answer that comes while it writes (grpc #36066).
+            with grpc.insecure_channel(bare.endpoints["ingest"]) as channel:
+                stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
+                stub.UploadMaterial(messages(), metadata=ingest.client.metadata, timeout=60)
+
         async with ingest.leaves_no_trace(course):
             with refused("INVALID_ARGUMENT", "FILE_TOO_LARGE"):
-                await ingest.upload_stream(messages())
-        assert sent < MAX_UPLOAD_BYTES + 4 * MIB, "gRPC may hold a few chunks on the way, not more"
+                await asyncio.to_thread(upload)
+        assert sent < MAX_UPLOAD_BYTES + 8 * MIB, "gRPC may hold some chunks on the way, not more"
 
     async def test_file_of_exactly_the_limit_is_taken(self, ingest: Ingest, course: str) -> None:
         material = await ingest.upload(metadata(course), *[chunk(b"a" * MIB)] * (MAX_UPLOAD_BYTES // MIB))
@@ -348,7 +415,8 @@ class TestRefusals:
                 try:
                     return bool(await ingest.upload(metadata(course), chunk(TEXT)))
                 except grpc.aio.AioRpcError as error:
-                    assert refusal_of(error).reason == "TOO_MANY_UPLOADS"
+                    if refusal_of(error).reason != "TOO_MANY_UPLOADS":
+                        raise
                     return False
 
             await eventually(taken, "the slots of cancelled uploads are free again")
@@ -358,47 +426,59 @@ class TestRefusals:
                 call.cancel()
             await asyncio.gather(*holders, return_exceptions=True)
 
-        async def all_free() -> bool:
-            answers = await asyncio.gather(
-                *(ingest.upload(metadata(course)) for _ in range(MAX_CONCURRENT_UPLOADS)), return_exceptions=True
-            )
-            return all(
-                isinstance(each, grpc.aio.AioRpcError) and refusal_of(each).reason == "FILE_EMPTY" for each in answers
-            )
-
-        await eventually(all_free, "every slot is free again")
+        await ingest.idle()
 
 
 class TestClientThatGoesAway:
-    @pytest.mark.parametrize("sent_bytes", [0, 1, 2 * MIB + 500])
-    async def test_in_the_middle_leaves_no_trace(self, ingest: Ingest, course: str, sent_bytes: int) -> None:
-        before = set(ingest.bare.stored_files())
-        all_sent = asyncio.Event()
+    @pytest.mark.parametrize("how", ["cancels", "is cut off"])
+    async def test_in_the_middle_leaves_no_trace(
+        self, bare: BareServices, stack: LocalStack, ingest: Ingest, course: str, how: str
+    ) -> None:
+        async def go_away(sent_bytes: int) -> None:
+            all_sent = asyncio.Event()
 
+            async def messages() -> Messages:
+                yield metadata(course)
+                for start in range(0, sent_bytes, MIB):
+                    yield chunk(b"a" * min(MIB, sent_bytes - start))
+                all_sent.set()
+                await asyncio.Event().wait()
+
+            async with Wire(bare.endpoints["ingest"]) as wire, grpc.aio.insecure_channel(wire.address) as channel:
+                stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
+                call = stub.UploadMaterial(messages(), metadata=ingest.client.metadata)
+                await all_sent.wait()
+                await wire.carried(sent_bytes)
+                if how == "cancels":
+                    call.cancel()
+                else:
+                    wire.cut()
+                await asyncio.gather(call, return_exceptions=True)
+
+        async with ingest.leaves_no_trace(course):
+            # What the server sees first, the end of the stream or the cancellation, is a matter of chance: often enough to meet both.
+            for sent_bytes in (0, 1, 1_500, 300_000, 2 * MIB + 500):
+                await asyncio.gather(*(go_away(sent_bytes) for _ in range(6)))
+            await ingest.idle()
+
+    async def test_after_a_part_was_written_leaves_no_trace(self, ingest: Ingest, course: str) -> None:
         async def messages() -> Messages:
             yield metadata(course)
-            for start in range(0, sent_bytes, MIB):
-                yield chunk(b"a" * min(MIB, sent_bytes - start))
-            all_sent.set()
+            yield chunk(b"a" * 2 * MIB)
             await asyncio.Event().wait()
 
-        call = ingest.client.ingest.UploadMaterial(messages(), metadata=ingest.client.metadata)
-        try:
-            await all_sent.wait()
-            if sent_bytes > MIB:
+        async with ingest.leaves_no_trace(course):
+            before = set(ingest.bare.stored_files())
+            call = ingest.client.ingest.UploadMaterial(messages(), metadata=ingest.client.metadata)
+            try:
 
                 async def begun() -> bool:
                     return set(ingest.bare.stored_files()) > before
 
                 await eventually(begun, "a part of the file is in the store")
-        finally:
-            call.cancel()
-
-        async def clean() -> bool:
-            return set(ingest.bare.stored_files()) == before
-
-        await eventually(clean, "what was stored of the upload is gone")
-        assert await ingest.listed(course) == []
+            finally:
+                call.cancel()
+            await ingest.idle()
 
     async def test_while_the_record_is_slow_leaves_a_whole_material_or_none(self, ingest: Ingest, course: str) -> None:
         before = set(ingest.bare.stored_files())

@@ -74,7 +74,7 @@ class KeyServer:
 
 def jwk(key: Any, kid: str, **extra: str) -> dict[str, Any]:
     """The public half as a key server publishes it."""
-    algorithm = {
+    algorithm: dict[type, Any] = {
         rsa.RSAPrivateKey: jwt.algorithms.RSAAlgorithm,
         ec.EllipticCurvePrivateKey: jwt.algorithms.ECAlgorithm,
         ed25519.Ed25519PrivateKey: jwt.algorithms.OKPAlgorithm,

@@ -174,7 +174,7 @@ async def test_background_task_that_fails_while_the_parts_stop_keeps_none_from_s
 @pytest.mark.parametrize("verb", ["fails", "hangs"])
 async def test_part_that_cannot_stop_keeps_no_other_from_stopping(verb: str, journal: list[str]) -> None:
     ready = Ready()
-    bad = Recorder("b", journal, **{verb: "stop"})  # type: ignore[arg-type]
+    bad = Recorder("b", journal, **{verb: "stop"})
     manager = service(("a", Recorder("a", journal)), ("b", bad), ("ready", ready), stop_timeout=0.01)
     running = asyncio.create_task(manager.run())
     await ready.event.wait()

@@ -57,11 +57,14 @@ async def test_what_was_written_is_read_back(store: ObjectStore, tmp_path: Path,
 
 @pytest.mark.parametrize("written", [0, 1, 2 * MIB + 1, len(CONTENT)])
 async def test_write_given_up_leaves_nothing(store: ObjectStore, tmp_path: Path, written: int) -> None:
-    with pytest.raises(Refusal):
+    async def upload() -> None:
         async with store.writing(KEY) as writer:
             for start in range(0, written, 300 * KIB):
                 await writer.write(CONTENT[start : min(start + 300 * KIB, written)])
             raise Refusal
+
+    with pytest.raises(Refusal):
+        await upload()
     assert files(tmp_path) == []
     with pytest.raises(ObjectMissing):
         await get(store, KEY)

@@ -107,7 +107,7 @@ def test_each_missing_variable_has_a_line(
 def test_wrong_value_is_named_and_never_shown(
     name: str, value: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    [line] = problems(monkeypatch, capsys, **{name: value})
+    [line] = problems(monkeypatch, capsys, StatusSettings, **{name: value})
     assert line.startswith(f"settings: {name}: ")
     assert value not in line or len(value) < 3
 

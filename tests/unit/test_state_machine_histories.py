@@ -113,7 +113,7 @@ class MaterialHistory(RuleBasedStateMachine):
         self.claims: list[Claim] = []  # every claim ever sent
         self.believers: dict[tuple[str, int], None] = {}  # (worker, attempt): who thinks it holds the lease
         self.sent: list[Report] = []  # every report ever sent
-        self.last_status = PENDING  # `to` of the last line of the history
+        self.last_status: int = PENDING  # `to` of the last line of the history
         self.completed_by: int | None = None
 
     def apply(self, event: Event) -> Decision:
@@ -387,6 +387,6 @@ class MaterialHistory(RuleBasedStateMachine):
 
 
 MaterialHistory.TestCase.settings = settings(
-    max_examples=300, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
+    max_examples=200, stateful_step_count=60, deadline=None, suppress_health_check=list(HealthCheck)
 )
 TestEveryHistoryHoldsItsPromises = MaterialHistory.TestCase

@@ -1,9 +1,12 @@
-"""Removes pages and passages of deleted materials."""
+"""Deletion, the half that every owner of a material's data repeats: on MaterialDeleted remove your part, then tell the record.
+
+Both may happen twice. The event is only a hint: what is still in the record keeps its data, so a forged or late event removes nothing.
+"""
 
 from __future__ import annotations
 
 import random
-from uuid import UUID
+from collections.abc import Awaitable, Callable
 
 import grpc
 import structlog
@@ -17,7 +20,6 @@ from materials.v1 import (
 )
 from nats.aio.msg import Msg
 
-from processor_service.index_store import IndexStore
 from servicekit import validation
 from servicekit.channels import Peer
 from servicekit.durable_consumer import Again, Done, Outcome, Unreadable
@@ -28,11 +30,16 @@ log = structlog.get_logger()
 CALL_DEADLINE_SECONDS = 15.0
 
 
-class Purger:
-    """Handles MaterialDeleted: the rows go, then the record is told. Both may happen twice."""
+class PurgeHandler:
+    """Handles MaterialDeleted for one part of the data. `remove(material_id)` may find nothing, and may raise ServiceError to be called again later."""
 
-    def __init__(self, index: IndexStore, status: Peer) -> None:
-        self._index, self._status = index, status
+    def __init__(
+        self,
+        status: Peer,
+        part: record_service_pb2.PurgedPart.ValueType,
+        remove: Callable[[str], Awaitable[None]],
+    ) -> None:
+        self._status, self._part, self._remove = status, part, remove
 
     async def handle(self, message: Msg) -> Outcome:
         """One event."""
@@ -45,7 +52,6 @@ class Purger:
         record = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
         status = status_service_pb2_grpc.StatusServiceStub(self._status.channel)
         try:
-            # The event is only a hint: what is still in the record keeps its text.
             found = await status.BatchGetMaterials(
                 status_service_pb2.BatchGetMaterialsRequest(material_ids=[event.material_id]),
                 metadata=self._status.metadata(),
@@ -53,15 +59,13 @@ class Purger:
             )
             if found.materials:
                 return Unreadable("the material is not deleted")
-            await self._index.purge(UUID(event.material_id))
+            await self._remove(event.material_id)
             await record.ConfirmPurged(
-                record_service_pb2.ConfirmPurgedRequest(
-                    material_id=event.material_id, part=record_service_pb2.PURGED_PART_PASSAGES
-                ),
+                record_service_pb2.ConfirmPurgedRequest(material_id=event.material_id, part=self._part),
                 metadata=self._status.metadata(),
                 timeout=CALL_DEADLINE_SECONDS,
             )
         except (grpc.aio.AioRpcError, ServiceError) as error:
-            log.info("passages not purged yet", material_id=event.material_id, error=type(error).__name__)
+            log.info("not purged yet", material_id=event.material_id, error=type(error).__name__)
             return Again(random.uniform(1.0, 5.0))
         return Done()
