@@ -8,7 +8,7 @@ from materials.v1 import processor_service_pb2 as pb
 
 from processor_service.brain import BrainClient
 from processor_service.brain_errors import BrainError
-from processor_service.index_store import IndexStore
+from processor_service.index_store import Hit, IndexStore
 from servicekit import validation
 from servicekit.channels import Peer, bearer
 from servicekit.errors import FieldInvalid, Unavailable
@@ -16,8 +16,9 @@ from servicekit.identity import Caller
 
 MAX_QUERY_CHARS = 500
 MAX_LIMIT = 10
-#: Looked up beyond the limit, for those whose material was deleted a moment ago.
+#: Looked up beyond the limit, for those whose material was deleted a moment ago; more, up to MAX_HITS, when these are not enough.
 SPARE_HITS = 20
+MAX_HITS = 1_000
 RECORD_DEADLINE_SECONDS = 10.0
 
 
@@ -45,22 +46,14 @@ class Searching:
                 retry_after=error.retry_after or 2.0,
             ) from error
         owner_id = None if caller.may_read_course(course_id) else caller.subject
-        hits = await self._index.nearest(embedding, course_id, owner_id, limit + SPARE_HITS)
-        names = await self._visible_names(caller, {str(hit.material_id) for hit in hits})
-        return [
-            pb.SearchResult(
-                material_id=str(hit.material_id),
-                material_name=names[str(hit.material_id)],
-                page_number=hit.page_number,
-                excerpt=hit.text,
-                score=hit.score,
-                start_offset=hit.start_offset,
-                end_offset=hit.end_offset,
-                heading=hit.heading,
-            )
-            for hit in hits
-            if str(hit.material_id) in names
-        ][:limit]
+        count = limit + SPARE_HITS
+        while True:
+            hits = await self._index.nearest(embedding, course_id, owner_id, count)
+            names = await self._visible_names(caller, {str(hit.material_id) for hit in hits})
+            seen = [hit for hit in hits if str(hit.material_id) in names]
+            if len(seen) >= limit or len(hits) < count or count == MAX_HITS:
+                return [_to_result(hit, names[str(hit.material_id)]) for hit in seen[:limit]]
+            count = min(MAX_HITS, count * 8)
 
     async def _visible_names(self, caller: Caller, material_ids: set[str]) -> dict[str, str]:
         if not material_ids:
@@ -77,3 +70,16 @@ class Searching:
                 errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE, "the record of materials cannot be reached; try again"
             ) from error
         return {material.id: material.name for material in found.materials}
+
+
+def _to_result(hit: Hit, material_name: str) -> pb.SearchResult:
+    return pb.SearchResult(
+        material_id=str(hit.material_id),
+        material_name=material_name,
+        page_number=hit.page_number,
+        excerpt=hit.text,
+        score=hit.score,
+        start_offset=hit.start_offset,
+        end_offset=hit.end_offset,
+        heading=hit.heading,
+    )

@@ -14,12 +14,13 @@ from typing import Any, TypeAlias
 
 import grpc
 import structlog
+from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
 from grpc_status import rpc_status
 from materials.v1 import errors_pb2
 from opentelemetry import trace
 
-from servicekit.errors import ServiceError
+from servicekit.errors import FieldInvalid, ServiceError
 from servicekit.identity import TokenVerifier, set_caller
 from servicekit.tracing import extract
 
@@ -72,13 +73,14 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
             # An upload has its own clock: how long the next bytes may take.
             wrapped = self._unary(method, inner, None if handler.request_streaming else self._unary_timeout)
-        return make(wrapped, handler.request_deserializer, handler.response_serializer)
+        return make(wrapped, _Decoder(handler.request_deserializer), handler.response_serializer)
 
     def _unary(self, method: str, inner: Any, timeout: float | None) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
                 with _call_context(method, context):
                     await self._identify(method, context)
+                    request = _decoded(request)
                     async with asyncio.timeout(timeout):
                         return await inner(request, context)
             except Exception as error:
@@ -91,6 +93,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             try:
                 with _call_context(method, context):
                     await self._identify(method, context)
+                    request = _decoded(request)
                     async with aclosing(inner(request, context)) as responses:
                         async for response in responses:
                             yield response
@@ -113,6 +116,36 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
         set_caller(caller)
         structlog.contextvars.bind_contextvars(caller=caller.subject)
+
+
+class _Undecodable:
+    """What came in place of a request."""
+
+
+class _Decoder:
+    """A method's deserializer. gRPC decodes before anybody is asked who is calling, and answers what it cannot decode with the decoder's own words (and a
+    stack trace in the log): here the call goes on, and is refused in its turn."""
+
+    def __init__(self, decode: Any) -> None:
+        self._decode = decode
+
+    def __call__(self, data: bytes) -> Any:
+        try:
+            return self._decode(data)
+        except DecodeError:
+            return _Undecodable()
+
+
+def _decoded(request: Any) -> Any:
+    """The request, or the stream of requests, itself. Raises FieldInvalid for what could not be decoded."""
+    if isinstance(request, _Undecodable):
+        raise FieldInvalid("request", "is not a message of this call; check the client's version of the contract")
+    return _each_decoded(request) if isinstance(request, AsyncIterator) else request
+
+
+async def _each_decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
+    async for request in requests:
+        yield _decoded(request)
 
 
 @contextmanager

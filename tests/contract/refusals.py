@@ -26,8 +26,9 @@ class Refusal:
     status_bytes: bytes = b""
 
 
-def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
+def refusal_of(error: grpc.RpcError) -> Refusal:
     """The contract's details of an error. Fails when there are none: no refusal may come without."""
+    assert isinstance(error, grpc.aio.AioRpcError | grpc.Call)
     status = rpc_status.from_call(error)  # type: ignore[arg-type]
     assert status is not None, f"{error.code()} without a google.rpc.Status: {error.details()}"
     refusal = Refusal(code=error.code(), message=status.message, status_bytes=status.SerializeToString())
@@ -50,7 +51,7 @@ def refusal_of(error: grpc.aio.AioRpcError) -> Refusal:
 def refused(code: str, reason: str, *fields: str) -> Iterator[Refusal]:
     """The block ends with an error of this gRPC code, this ErrorInfo reason, and these fields in its BadRequest."""
     refusal = Refusal()
-    with pytest.raises(grpc.aio.AioRpcError) as caught:
+    with pytest.raises(grpc.RpcError) as caught:
         yield refusal
     found = refusal_of(caught.value)
     assert (found.code.name, found.reason, found.domain) == (code, reason, "materials"), found.message

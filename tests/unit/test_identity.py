@@ -283,6 +283,14 @@ async def test_hs256_signed_with_a_published_key_is_refused(key_server: KeyServe
             assert await refused(token, by) == INVALID
 
 
+async def test_shared_secret_among_the_published_keys_is_no_key(key_server: KeyServer) -> None:
+    secret = b"published-by-mistake-published-by-mistake"
+    key_server.keys.append({"kty": "oct", "k": segment(secret), "kid": "oct-1", "use": "sig"})
+    token = handmade({"alg": "HS256", "kid": "oct-1"}, json.dumps(claims()).encode(), secret)
+    for by in (verifier(jwks=key_server.url), verifier(hs256="", jwks=key_server.url)):
+        assert await refused(token, by) == INVALID
+
+
 async def test_key_of_another_kind_or_use_than_the_token_says_is_refused(key_server: KeyServer) -> None:
     by = verifier(hs256="", jwks=key_server.url)
     for key, algorithm, kid in (
