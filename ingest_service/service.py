@@ -56,7 +56,7 @@ def build(settings: IngestSettings) -> ServiceManager:
             )
         ],
     )
-    manager = ServiceManager("ingest_service", report=health.set)
+    manager = ServiceManager("ingest_service", report=health.set, stop_timeout=settings.shutdown_grace_seconds + 3.0)
     manager.add("nats", nats)
     manager.add("status channel", status)
     manager.add("event publisher", publisher)

@@ -26,6 +26,9 @@ log = structlog.get_logger()
 
 Result = TypeVar("Result")
 RECORD_DEADLINE_SECONDS = 15.0
+#: A slow line is welcome, a dripping one is not.
+GRACE_SECONDS = 60.0
+LEAST_BYTES_PER_SECOND = 16 * 1024
 HEAR_OUT_SECONDS = 1.0
 HEAR_OUT_BYTES = 8 * 1024 * 1024
 OBJECT_PREFIX = "objects"
@@ -91,6 +94,8 @@ class Uploads:
         self, material_id: str, declared: Declared, messages: AsyncIterator[pb.UploadMaterialRequest]
     ) -> Checked:
         check = UploadCheck(declared, self._max_bytes)
+        clock = asyncio.get_running_loop().time
+        began, received = clock(), 0
         async with self._store.writing(object_key(material_id)) as writer:
             while (message := await self._in_time(_next(messages))) is not None:
                 if message.WhichOneof("payload") == "metadata":
@@ -99,6 +104,9 @@ class Uploads:
                     )
                 if storable := check.feed(message.chunk):
                     await writer.write(storable)
+                received += len(message.chunk)
+                if clock() - began > longest_seconds(received):
+                    raise too_slow(f"fewer than {LEAST_BYTES_PER_SECOND} bytes a second came")
             rest, checked = check.finish()
             if rest:
                 await writer.write(rest)
@@ -109,10 +117,7 @@ class Uploads:
             async with asyncio.timeout(self._idle_seconds):
                 return await coming
         except TimeoutError:
-            raise ServiceError(
-                errors_pb2.ERROR_REASON_UPLOAD_TOO_SLOW,
-                f"no bytes came for {self._idle_seconds:g} s; upload again with the same request id",
-            ) from None
+            raise too_slow(f"no bytes came for {self._idle_seconds:g} s") from None
 
     async def _record(
         self, caller: Caller, material_id: str, declared: Declared, checked: Checked
@@ -157,6 +162,16 @@ class Uploads:
             errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE,
             "the record of materials cannot be reached; try again with the same request id",
         )
+
+
+def longest_seconds(received: int) -> float:
+    """How long an upload may have taken to bring so many bytes: a client that drips holds a place that others wait for."""
+    return GRACE_SECONDS + received / LEAST_BYTES_PER_SECOND
+
+
+def too_slow(why: str) -> ServiceError:
+    """UPLOAD_TOO_SLOW with the reason."""
+    return ServiceError(errors_pb2.ERROR_REASON_UPLOAD_TOO_SLOW, f"{why}; upload again with the same request id")
 
 
 async def _next(messages: AsyncIterator[pb.UploadMaterialRequest]) -> pb.UploadMaterialRequest | None:

@@ -9,6 +9,7 @@ other BrainError                    Failure BRAIN_FAILED, transient
 DocumentError                       Failure by its reason; rendering's own limits RENDERING_FAILED
 ObjectMissing, ObjectChanged        Failure OBJECT_MISSING, OBJECT_CHANGED, permanent
 TimeoutError                        Failure PROCESSING_TIMED_OUT, transient
+FencedOut                           Failure INTERNAL, transient: STALE to the record, unless it knows of no newer attempt
 anything else                       Failure INTERNAL, transient
 """
 
@@ -18,6 +19,7 @@ from materials.v1 import material_pb2
 from materials.v1 import record_service_pb2 as pb
 
 from processor_service.brain_errors import BrainError, BrainMisconfigured, BrainRefused, BreakerOpen, one_line
+from processor_service.index_store import FencedOut
 from processor_service.rendering import DocumentError, DocumentReason
 from servicekit.errors import ServiceError
 from servicekit.object_store import ObjectMissing
@@ -60,6 +62,9 @@ def report_of(error: Exception) -> pb.HandBack | pb.Failure:
         case TimeoutError():
             message = "the attempt took longer than MATERIAL_PROCESSING_TIMEOUT; finished pages are kept"
             return _failure(material_pb2.FAILURE_REASON_PROCESSING_TIMED_OUT, message, transient=True)
+        case FencedOut():
+            message = "another attempt has written to this material"
+            return _failure(material_pb2.FAILURE_REASON_INTERNAL, message, transient=True)
         case ServiceError():
             return _failure(material_pb2.FAILURE_REASON_INTERNAL, error.message, transient=True)
         case _:

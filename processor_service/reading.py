@@ -60,7 +60,7 @@ class MaterialReader:
         finished = await _patiently(lambda: self._index.begin(material_id, material.attempt))
         with tempfile.TemporaryDirectory(dir=self._work_directory, prefix="attempt-") as directory:
             path = Path(directory) / "file"
-            await self._fetch(material, path)
+            await _patiently(lambda: self._fetch(material, path))
             async with DocumentRenderer(self._limits) as renderer:
                 info = await renderer.open(path, material.media_type)
                 on_progress(len(finished), info.pages)
@@ -73,6 +73,7 @@ class MaterialReader:
         return ReadResult(info.pages, passages)
 
     async def _fetch(self, material: material_pb2.Material, path: Path) -> None:
+        """Copies the file; begins afresh when it is called again."""
         digest = hashlib.sha256()
         with path.open("wb") as file:
             async for chunk in self._store.read(material.file_path):
@@ -103,7 +104,7 @@ class MaterialReader:
 
 
 async def _patiently(call: Callable[[], Awaitable[Result]]) -> Result:
-    """The call's result, repeated while Postgres is away: an outage of ours is not the material's fault."""
+    """The call's result, repeated while Postgres or the object store is away: an outage of ours is not the material's fault."""
     async for attempt in stamina.retry_context(on=Unavailable, attempts=None, timeout=PATIENCE_SECONDS, wait_max=5.0):
         with attempt:
             return await call()

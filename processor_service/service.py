@@ -3,12 +3,11 @@
 from __future__ import annotations
 
 import asyncio
-import os
 import secrets
-import socket
 from pathlib import Path
 from uuid import UUID
 
+import httpx
 import structlog
 from materials.v1 import processor_service_pb2_grpc, record_service_pb2
 
@@ -52,8 +51,14 @@ class Brain:
             ca_file=settings.ai_brain_ca_file,
             max_connections=settings.ai_brain_concurrency + settings.ai_brain_embedding_concurrency + 4,
         )
-        self.client = self._client(settings, settings.ai_brain_timeout)
-        self.search_client = self._client(settings, settings.search_timeout)
+        # Connections of its own: searches must not take those that reading needs.
+        self._search_http = open_http(
+            token=settings.ai_brain_token.get_secret_value() or None,
+            ca_file=settings.ai_brain_ca_file,
+            max_connections=settings.ai_brain_embedding_concurrency,
+        )
+        self.client = self._client(settings, self._http, settings.ai_brain_timeout)
+        self.search_client = self._client(settings, self._search_http, settings.search_timeout)
         self._changes: asyncio.Queue[Breaker] = asyncio.Queue(100)
         self.breaker = BrainBreaker(self.client.healthy, on_change=self._changes.put_nowait)
         self.reader = BrainReader(
@@ -64,9 +69,9 @@ class Brain:
         )
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _client(self, settings: ProcessorSettings, timeout: float) -> BrainClient:
+    def _client(self, settings: ProcessorSettings, http: httpx.AsyncClient, timeout: float) -> BrainClient:
         return BrainClient(
-            self._http,
+            http,
             endpoint=settings.ai_brain_endpoint,
             timeout_seconds=timeout,
             embedding_dimensions=settings.embedding_dimensions,
@@ -88,6 +93,7 @@ class Brain:
         if self._tasks:
             await asyncio.wait(self._tasks)
         await self._http.aclose()
+        await self._search_http.aclose()
 
     async def _tell(self) -> None:
         while True:
@@ -101,7 +107,8 @@ class Brain:
 
 def build(settings: ProcessorSettings) -> ServiceManager:
     """All parts of one replica, in start order."""
-    worker_id = f"{socket.gethostname()}-{os.getpid()}-{secrets.token_hex(4)}"
+    # Shown in the history: tells nothing of the machine.
+    worker_id = f"processor-{secrets.token_hex(6)}"
     health = Health()
     store = ObjectStore(settings.object_store_url)
     postgres = Postgres(
@@ -141,7 +148,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             )
         ],
     )
-    manager = ServiceManager("processor_service", report=health.set)
+    manager = ServiceManager("processor_service", report=health.set, stop_timeout=settings.shutdown_grace_seconds + 3.0)
     manager.add("postgres", postgres)
     manager.add("nats", nats)
     manager.add("status channel", status)

@@ -102,7 +102,8 @@ class StatusReporter:
     async def _run(self) -> None:
         failures = 0
         while True:
-            await self._more.wait()
+            if not self._pending:
+                await self._more.wait()
             try:
                 failures = 0 if await self._stream() else failures + 1
             except grpc.aio.AioRpcError as error:

@@ -19,7 +19,6 @@ from materials.v1 import events_pb2, material_pb2, record_service_pb2_grpc
 from materials.v1 import record_service_pb2 as pb
 from nats.aio.msg import Msg
 
-from processor_service.index_store import FencedOut
 from processor_service.outcomes import report_of
 from processor_service.reading import MaterialReader, ReadResult
 from processor_service.status_reporter import Attempt, StatusReporter
@@ -29,8 +28,10 @@ from servicekit.durable_consumer import Again, Done, Outcome, Unreadable
 
 log = structlog.get_logger()
 
-CLAIM_DEADLINE_SECONDS = 15.0
+CLAIM_DEADLINE_SECONDS = 8.0
+CLAIM_TRIES = 3
 HAND_BACK_SECONDS = 3.0
+STOPPING = "its processor is stopping; another one goes on"
 
 
 class Worker:
@@ -63,11 +64,34 @@ class Worker:
             return Done()
 
     async def _claim(self, material_id: str) -> pb.ClaimMaterialResponse:
+        """The record's answer. A lease granted while this service is stopping is handed back. Raises AioRpcError."""
+        asking = asyncio.create_task(self._ask_for_claim(material_id), name="claim")
+        try:
+            return await asyncio.shield(asking)
+        except asyncio.CancelledError:
+            await asyncio.wait([asking], timeout=HAND_BACK_SECONDS)
+            if asking.done() and asking.exception() is None and not asking.result().refusal:
+                await self._hand_back((material_id, asking.result().material.attempt), STOPPING)
+            raise
+
+    async def _ask_for_claim(self, material_id: str) -> pb.ClaimMaterialResponse:
         stub = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
+        # The same id each time: a claim whose reply was lost is answered with the same lease.
         request = pb.ClaimMaterialRequest(
             material_id=material_id, worker_id=self._worker_id, request_id=str(uuid.uuid4())
         )
-        return await stub.ClaimMaterial(request, metadata=self._status.metadata(), timeout=CLAIM_DEADLINE_SECONDS)
+        tries = 0
+        while True:
+            tries += 1
+            try:
+                return await stub.ClaimMaterial(
+                    request, metadata=self._status.metadata(), timeout=CLAIM_DEADLINE_SECONDS
+                )
+            except grpc.aio.AioRpcError as error:
+                again = error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
+                if not again or tries == CLAIM_TRIES:
+                    raise
+            await asyncio.sleep(random.uniform(0.1, 0.5) * tries)
 
     async def _attempt(self, material: material_pb2.Material, lease_seconds: float) -> None:
         attempt: Attempt = (material.id, material.attempt)
@@ -81,7 +105,7 @@ class Worker:
         except asyncio.CancelledError:
             work.cancel()
             await asyncio.wait([work])
-            await self._hand_back(attempt, "its processor is stopping; another one goes on")
+            await self._hand_back(attempt, STOPPING)
             raise
         finally:
             self._reporter.forget(attempt)
@@ -90,7 +114,18 @@ class Worker:
         if work.cancelled():
             log.info("attempt dropped: its lease was taken away", attempt=material.attempt)
             return
-        await self._report(attempt, work)
+        await self._report_durably(attempt, work)
+
+    async def _report_durably(self, attempt: Attempt, work: asyncio.Task[ReadResult]) -> None:
+        """Reports the outcome; a stop in the middle of that waits a moment for the record's answer."""
+        reporting = asyncio.create_task(self._report(attempt, work), name="outcome")
+        try:
+            await asyncio.shield(reporting)
+        except asyncio.CancelledError:
+            await asyncio.wait([reporting], timeout=HAND_BACK_SECONDS)
+            reporting.cancel()
+            await asyncio.wait([reporting])
+            raise
 
     async def _work(self, material: material_pb2.Material, keeper: LeaseKeeper) -> ReadResult:
         async with asyncio.timeout(self._attempt_timeout):
@@ -98,9 +133,6 @@ class Worker:
 
     async def _report(self, attempt: Attempt, work: asyncio.Task[ReadResult]) -> None:
         error = work.exception()
-        if isinstance(error, FencedOut):
-            log.info("attempt dropped: a newer one has the document", attempt=attempt[1])
-            return
         if error is None:
             done = work.result()
             result = await self._reporter.report(

@@ -5,7 +5,7 @@ runs, `in_progress` is sent at a third of `ack_wait`, so that the server does no
 message again, with backoff.
 
 Silence is not trusted: a fetch that ends empty is simply made again, and after half a minute of silence, or any error, the subscription is made anew, the
-consumer too when it is gone. A fetch waits at the server for a message; nothing is polled.
+consumer too when it is gone, changed or paused. A fetch waits at the server for a message; nothing is polled.
 """
 
 from __future__ import annotations
@@ -124,16 +124,26 @@ class DurableConsumer:
                     await asyncio.wait_for(subscription.unsubscribe(), 2.0)
 
     async def _ensure_consumer(self, stream: JetStreamContext) -> None:
+        """The consumer as it should be: made where it is missing, made anew where somebody has changed or paused it."""
         wanted = ConsumerConfig(
             durable_name=self._durable,
             filter_subject=self._subject,
+            # A new consumer hears of everything again: what is done with answers by a refused claim.
             deliver_policy=DeliverPolicy.ALL,
             ack_policy=AckPolicy.EXPLICIT,
             ack_wait=self._ack_wait,
             max_deliver=-1,  # attempts are counted in the record
             max_ack_pending=10_000,
         )
-        # Creating what exists in the same form is a no-op; what was changed by hand is set right.
+        try:
+            found = await stream.consumer_info(self._stream, self._durable)
+        except nats.js.errors.NotFoundError:
+            found = None
+        if found is not None:
+            if not found.paused and not _differs(found.config, wanted):
+                return
+            log.warning("consumer was changed; it is made anew", durable=self._durable)
+            await stream.delete_consumer(self._stream, self._durable)
         await stream.add_consumer(self._stream, wanted)
 
     async def _work(self, message: Msg) -> None:
@@ -172,3 +182,8 @@ class DurableConsumer:
                 await message.in_progress()
             except (OSError, nats.errors.Error) as error:
                 log.info("message not kept", durable=self._durable, error=type(error).__name__)
+
+
+def _differs(found: ConsumerConfig, wanted: ConsumerConfig) -> bool:
+    names = ("filter_subject", "deliver_policy", "ack_policy", "ack_wait", "max_deliver", "deliver_subject")
+    return any(getattr(found, name) != getattr(wanted, name) for name in names)

@@ -20,7 +20,7 @@ from typing import Any
 import jwt
 from materials.v1 import errors_pb2
 
-from servicekit.errors import FieldInvalid, ServiceError
+from servicekit.errors import FieldInvalid, ServiceError, Unavailable
 from servicekit.validation import visible_text
 
 SERVICE_ISSUER = "materials-services"
@@ -109,6 +109,12 @@ class TokenVerifier:
             raise ServiceError(
                 errors_pb2.ERROR_REASON_TOKEN_EXPIRED, "the token is expired or not yet valid; get a new one"
             ) from None
+        except jwt.PyJWKClientConnectionError as error:
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_TOKEN_KEYS_UNAVAILABLE,
+                "the keys of tokens cannot be fetched; try again",
+                retry_after=5,
+            ) from error
         except (jwt.PyJWTError, FieldInvalid, ValueError, TypeError):
             raise ServiceError(
                 errors_pb2.ERROR_REASON_TOKEN_INVALID, "the token is not one that this service accepts; get a new one"

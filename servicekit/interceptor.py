@@ -8,11 +8,12 @@ from __future__ import annotations
 
 import asyncio
 import secrets
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Iterator
 from contextlib import aclosing, contextmanager
 from typing import Any, TypeAlias
 
 import grpc
+import opentelemetry.context
 import structlog
 from google.protobuf.message import DecodeError
 from google.rpc import status_pb2
@@ -149,13 +150,17 @@ async def _each_decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
 
 
 @contextmanager
-def _call_context(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
+def _call_context(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
+    """The call's span and log context. Each call has a task, and so a context, of its own: nothing is put back at the end, which for a stream may come in
+    another context, where putting back is an error."""
     carrier = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    with structlog.contextvars.bound_contextvars(method=method):
-        # Not `start_as_current_span`: a generator may be closed in another context, where detaching would be an error.
-        span = tracer.start_span(method, context=extract(carrier), kind=trace.SpanKind.SERVER)
-        with trace.use_span(span, end_on_exit=True, record_exception=False, set_status_on_exception=False):
-            yield
+    span = tracer.start_span(method, context=extract(carrier), kind=trace.SpanKind.SERVER)
+    opentelemetry.context.attach(trace.set_span_in_context(span))
+    structlog.contextvars.bind_contextvars(method=method)
+    try:
+        yield
+    finally:
+        span.end()
 
 
 async def _refuse(method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:

@@ -22,11 +22,15 @@ from materials.v1 import record_service_pb2 as pb
 from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.material_view import timestamp
+from status_service.record import PENDING, Record
 from status_service.record_writer import Change
-from status_service.state_machine import PENDING, Policy, Record
+from status_service.state_machine import Policy
 
 #: A waiting announcer looks at least this often: some rows become due by time alone.
 LOOK_SECONDS = 1.0
+#: An announcement younger than this is not held against a stream's position, which was read a moment before: what other announcers have published since
+#: would all seem lost.
+SETTLE_SECONDS = 3.0
 #: An announcement this old that nobody has claimed is repeated.
 REPEAT_SECONDS = 600.0
 
@@ -57,17 +61,21 @@ class Announcing:
     async def lease(self, max_count: int, wait: float, position: pb.StreamPosition) -> list[pb.Announcement]:
         """Up to `max_count` announcements, leased; waits up to `wait` seconds for the first. Raises Unavailable."""
         deadline = asyncio.get_running_loop().time() + wait
+        # Once, at the beginning: the position grows old while the call waits.
+        rows = await self._postgres.fetch(
+            record_store.LEASE_LOST,
+            max_count,
+            self._policy.announce_lease,
+            position.incarnation,
+            position.last_sequence,
+            REPEAT_SECONDS,
+            SETTLE_SECONDS,
+        )
         while True:
             self._due.clear()
-            rows = await self._postgres.fetch(record_store.LEASE_UNANNOUNCED, max_count, self._policy.announce_lease)
             if not rows:
                 rows = await self._postgres.fetch(
-                    record_store.LEASE_LOST,
-                    max_count,
-                    self._policy.announce_lease,
-                    position.incarnation,
-                    position.last_sequence,
-                    REPEAT_SECONDS,
+                    record_store.LEASE_UNANNOUNCED, max_count, self._policy.announce_lease
                 )
             remaining = deadline - asyncio.get_running_loop().time()
             if rows or remaining <= 0 or self._draining.is_set():

@@ -15,10 +15,12 @@ from servicekit.errors import FieldInvalid, ServiceError
 from servicekit.identity import Caller, current_caller
 from servicekit.postgres import Postgres
 from status_service import record_store
+from status_service.events import Cancel, Delete, Event, Retry
 from status_service.material_view import timestamp, to_material
 from status_service.opaque_tokens import OpaqueTokens
+from status_service.record import Record
 from status_service.record_writer import RecordWriter
-from status_service.state_machine import Cancel, Delete, Event, Record, Retry, Verdict
+from status_service.state_machine import Verdict
 from status_service.watching import Watching, find, not_found, visible
 
 DEFAULT_PAGE, MAX_PAGE = 50, 1_000

@@ -15,7 +15,7 @@ number of materials; past that it is marked as lagging and its owner reads from 
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID
@@ -30,6 +30,7 @@ from servicekit.nats_link import NatsAway, NatsLink
 from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.material_view import to_material
+from status_service.opaque_tokens import OpaqueTokens
 from status_service.record_writer import Change
 
 log = structlog.get_logger()
@@ -99,8 +100,8 @@ Revoked = tuple[UUID, int]
 class ChangeFeed:
     """A part: the watched courses of this replica."""
 
-    def __init__(self, postgres: Postgres, nats: NatsLink) -> None:
-        self._postgres, self._nats = postgres, nats
+    def __init__(self, postgres: Postgres, nats: NatsLink, tokens: OpaqueTokens) -> None:
+        self._postgres, self._nats, self._tokens = postgres, nats, tokens
         self._courses: dict[str, _Course] = {}
         self._workers: dict[str, set[asyncio.Queue[Revoked]]] = {}
         self._outgoing: asyncio.Queue[Change] = asyncio.Queue(maxsize=10_000)
@@ -207,8 +208,10 @@ class ChangeFeed:
                 headers["deleted"] = "1"
             if change.revoked_worker:
                 headers |= {"revoked-worker": change.revoked_worker, "revoked-attempt": str(change.revoked_attempt)}
+            body = to_material(record).SerializeToString()
+            headers["signature"] = self._tokens.sign(_signed(body, headers))
             try:
-                await self._nats.client().publish(SUBJECT, to_material(record).SerializeToString(), headers=headers)
+                await self._nats.client().publish(SUBJECT, body, headers=headers)
             except NatsAway:
                 continue  # the other replicas reconcile
             except Exception as error:
@@ -219,6 +222,10 @@ class ChangeFeed:
 
     async def _receive(self, message: Msg) -> None:
         headers = message.headers or {}
+        # Whoever may publish on NATS must not be able to show watchers what the record does not hold.
+        if not self._tokens.verify(_signed(message.data, headers), headers.get("signature", "")):
+            log.warning("change without a valid signature dropped")
+            return
         try:
             material = material_pb2.Material.FromString(message.data)
             revision = int(headers["course-revision"])
@@ -267,3 +274,8 @@ def _deliver(course: _Course, change: CourseChange) -> None:
         mailbox.put(change)
     for mailbox in course.one_material.get(change.material.id, ()):
         mailbox.put(change)
+
+
+def _signed(body: bytes, headers: Mapping[str, str]) -> bytes:
+    names = ("course-revision", "deleted", "revoked-worker", "revoked-attempt")
+    return "\0".join(headers.get(name, "") for name in names).encode() + b"\0" + body

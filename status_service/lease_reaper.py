@@ -14,8 +14,9 @@ import structlog
 from servicekit.errors import ServiceError
 from servicekit.postgres import Postgres
 from status_service import record_store
+from status_service.events import ExpireLease
 from status_service.record_writer import RecordWriter
-from status_service.state_machine import ExpireLease, Policy, Verdict
+from status_service.state_machine import Policy, Verdict
 
 log = structlog.get_logger()
 

@@ -7,7 +7,7 @@ from datetime import datetime
 from google.protobuf.timestamp_pb2 import Timestamp
 from materials.v1 import material_pb2 as pb
 
-from status_service.state_machine import Record
+from status_service.record import Record
 
 
 def to_material(record: Record) -> pb.Material:

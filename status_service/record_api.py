@@ -11,33 +11,20 @@ from typing import Any
 from uuid import UUID
 
 from google.protobuf.duration_pb2 import Duration
-from materials.v1 import errors_pb2, material_pb2, record_service_pb2_grpc
 from materials.v1 import record_service_pb2 as pb
+from materials.v1 import record_service_pb2_grpc
 
 from servicekit import validation
-from servicekit.errors import FieldInvalid, Unavailable
+from servicekit.errors import FieldInvalid
 from status_service.announcing import Announcing, to_announcement
-from status_service.change_feed import ChangeFeed, Revoked
+from status_service.change_feed import ChangeFeed
+from status_service.events import Claim, Purged
 from status_service.material_view import to_material
+from status_service.record import OBJECT_PURGED, PASSAGES_PURGED, Record
 from status_service.record_writer import RecordWriter, UnknownMaterial
-from status_service.state_machine import (
-    OBJECT_PURGED,
-    PASSAGES_PURGED,
-    Claim,
-    Complete,
-    Decision,
-    Fail,
-    HandBack,
-    Policy,
-    Progress,
-    Purged,
-    Record,
-    Renew,
-    Report,
-    Verdict,
-)
+from status_service.report_stream import ReportStream
+from status_service.state_machine import Policy, Verdict
 
-MAX_UNACKNOWLEDGED = 1_000
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _REFUSALS = {
     Verdict.NOT_FOUND: pb.CLAIM_REFUSAL_NOT_FOUND,
@@ -45,7 +32,6 @@ _REFUSALS = {
     Verdict.ENDED: pb.CLAIM_REFUSAL_ENDED,
     Verdict.NOT_DUE: pb.CLAIM_REFUSAL_NOT_DUE,
 }
-_RESULTS = {Verdict.APPLIED: pb.REPORT_RESULT_RECORDED, Verdict.REPEATED: pb.REPORT_RESULT_RECORDED}
 _PARTS = {pb.PURGED_PART_OBJECT: OBJECT_PURGED, pb.PURGED_PART_PASSAGES: PASSAGES_PURGED}
 
 
@@ -90,12 +76,11 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
         self, request_iterator: AsyncIterator[pb.ReportStatusRequest], context: Any
     ) -> AsyncIterator[pb.ReportStatusResponse]:
         """See the contract."""
-        stream = _ReportStream(self._writer, self._feed, self._draining)
+        stream = ReportStream(self._writer, self._feed, self._draining)
         reader = asyncio.create_task(stream.read(request_iterator))
         try:
             async for response in stream.responses():
                 yield response
-            await reader  # raises what ended the stream
         finally:
             stream.close()
             reader.cancel()
@@ -132,121 +117,6 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
             with suppress(UnknownMaterial):
                 await self._writer.submit(material_id, Purged(part))
         return pb.ConfirmPurgedResponse()
-
-
-class _ReportStream:
-    """One worker's stream: reports in, acknowledgements in the same order and revocations out."""
-
-    def __init__(self, writer: RecordWriter, feed: ChangeFeed, draining: asyncio.Event) -> None:
-        self._writer, self._feed, self._draining = writer, feed, draining
-        self._pending: asyncio.Queue[tuple[int, asyncio.Future[Decision] | None] | None] = asyncio.Queue(
-            MAX_UNACKNOWLEDGED
-        )
-        self._worker_id = ""
-        self._revoked: asyncio.Queue[Revoked] | None = None
-        self._registered = asyncio.Event()
-
-    async def read(self, requests: AsyncIterator[pb.ReportStatusRequest]) -> None:
-        """Submits each report as it comes; a full queue of unacknowledged ones holds the worker back (gRPC flow control)."""
-        try:
-            async for request in requests:
-                if not self._worker_id and request.worker_id:
-                    self._worker_id = request.worker_id
-                    self._revoked = self._feed.subscribe_worker(request.worker_id)
-                    self._registered.set()
-                report = _to_report(request)
-                material_id = validation.parse_uuid(request.material_id)
-                future = None
-                if report is not None and material_id is not None:
-                    future = self._writer.submit_nowait(material_id, report)
-                await self._pending.put((request.sequence, future))
-        finally:
-            self._registered.set()
-            # The queue is full only when `responses` has stopped taking.
-            with suppress(asyncio.QueueFull):
-                self._pending.put_nowait(None)
-
-    async def responses(self) -> AsyncIterator[pb.ReportStatusResponse]:
-        """Acknowledgements and revocations, until the worker is done or the service drains."""
-        getters: dict[asyncio.Task[Any], str] = {}
-        try:
-            getters[asyncio.create_task(self._pending.get())] = "pending"
-            getters[asyncio.create_task(self._draining.wait())] = "draining"
-            getters[asyncio.create_task(self._registered.wait())] = "registered"
-            while True:
-                done, _ = await asyncio.wait(getters, return_when=asyncio.FIRST_COMPLETED)
-                for task in done:
-                    kind = getters.pop(task)
-                    if kind == "pending":
-                        item = task.result()
-                        if item is None:
-                            return
-                        yield pb.ReportStatusResponse(acknowledgement=await _acknowledge(*item))
-                        getters[asyncio.create_task(self._pending.get())] = "pending"
-                    elif kind == "draining":
-                        raise Unavailable(
-                            errors_pb2.ERROR_REASON_SHUTTING_DOWN, "this replica is stopping", retry_after=0.1
-                        )
-                    else:
-                        if kind == "revoked":
-                            material_id, attempt = task.result()
-                            yield pb.ReportStatusResponse(
-                                revocation=pb.Revocation(material_id=str(material_id), attempt=attempt)
-                            )
-                        if self._revoked is not None:
-                            getters[asyncio.create_task(self._revoked.get())] = "revoked"
-        finally:
-            for task in getters:
-                task.cancel()
-            if getters:
-                await asyncio.wait(getters)
-
-    def close(self) -> None:
-        """Forgets the worker."""
-        if self._revoked is not None:
-            self._feed.unsubscribe_worker(self._worker_id, self._revoked)
-
-
-async def _acknowledge(sequence: int, future: asyncio.Future[Decision] | None) -> pb.Acknowledgement:
-    if future is None:
-        return pb.Acknowledgement(sequence=sequence, result=pb.REPORT_RESULT_INVALID)
-    try:
-        decision = await future
-    except UnknownMaterial:
-        return pb.Acknowledgement(sequence=sequence, result=pb.REPORT_RESULT_STALE)
-    return pb.Acknowledgement(sequence=sequence, result=_RESULTS.get(decision.verdict, pb.REPORT_RESULT_STALE))
-
-
-def _to_report(request: pb.ReportStatusRequest) -> Report | None:
-    worker, attempt = request.worker_id, request.attempt
-    match request.WhichOneof("report"):
-        case "progress":
-            progress = request.progress
-            if not (0 <= progress.pages_done <= progress.pages_total and _is_enum_number(progress.stage)):
-                return None
-            return Progress(worker, attempt, progress.pages_done, progress.pages_total, progress.stage)
-        case "renewal":
-            return Renew(worker, attempt)
-        case "completion":
-            completion = request.completion
-            if completion.pages_total < 0:
-                return None
-            return Complete(worker, attempt, completion.pages_total, completion.has_embedding)
-        case "failure":
-            failure = request.failure
-            if not _is_enum_number(failure.reason):
-                return None
-            reason = failure.reason or material_pb2.FAILURE_REASON_INTERNAL
-            return Fail(worker, attempt, reason, failure.message[:1000].replace("\0", ""), failure.transient)
-        case "hand_back":
-            return HandBack(worker, attempt, request.hand_back.message[:1000].replace("\0", ""))
-        case _:
-            return None
-
-
-def _is_enum_number(value: int) -> bool:
-    """Whether an enum may ever have this value. One that we do not know yet is kept as it is: newer workers may run before us."""
-    return 0 <= value < 2**15
 
 
 def _new_record(request: pb.CreateMaterialRequest) -> Record:

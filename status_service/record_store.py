@@ -16,7 +16,8 @@ from uuid import UUID
 import asyncpg
 
 from servicekit.postgres import Connection
-from status_service.state_machine import Record, Transition
+from status_service.record import Record
+from status_service.state_machine import Transition
 
 _TYPES = {
     "material_id": "uuid",
@@ -145,18 +146,20 @@ LEASE_LOST = f"""
     WITH due AS (
         SELECT material_id FROM materials
         WHERE announced_at IS NOT NULL AND ((deleted_at IS NULL AND status = 1) OR (deleted_at IS NOT NULL AND purged_parts <> 3))
+          AND announced_at < clock_timestamp() - make_interval(secs => $6)
           AND (announced_incarnation <> $3 OR announced_sequence > $4
                OR announced_at < clock_timestamp() - make_interval(secs => $5))
         ORDER BY announced_at LIMIT $1 FOR UPDATE SKIP LOCKED
     ) {_LEASE_ANNOUNCEMENT} RETURNING {COLUMN_LIST}
 """
 MARK_ANNOUNCED = """
+    WITH held AS (SELECT material_id FROM materials WHERE material_id = ANY($1::uuid[]) ORDER BY material_id FOR UPDATE)
     UPDATE materials m SET
         announced_at = clock_timestamp(), announce_lease_expires_at = NULL,
         announced_incarnation = u.incarnation, announced_sequence = u.sequence
-    FROM (SELECT * FROM unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[])
-          AS u(material_id, announcement, incarnation, sequence) ORDER BY 1) u
-    WHERE m.material_id = u.material_id AND m.announcement = u.announcement
+    FROM held JOIN unnest($1::uuid[], $2::bigint[], $3::text[], $4::bigint[])
+          AS u(material_id, announcement, incarnation, sequence) USING (material_id)
+    WHERE m.material_id = held.material_id AND m.announcement = u.announcement
 """
 FORGET_TOMBSTONES = """
     DELETE FROM materials WHERE material_id IN (

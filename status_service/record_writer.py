@@ -21,17 +21,9 @@ from materials.v1 import errors_pb2
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.postgres import Postgres
 from status_service import record_store
-from status_service.state_machine import (
-    PENDING,
-    TAKEN_AWAY,
-    Decision,
-    Event,
-    Policy,
-    Record,
-    Transition,
-    Verdict,
-    decide,
-)
+from status_service.events import Event
+from status_service.record import PENDING, Record
+from status_service.state_machine import TAKEN_AWAY, Decision, Policy, Transition, Verdict, decide
 
 log = structlog.get_logger()
 
@@ -71,6 +63,7 @@ class RecordWriter:
         self._queue: list[_Submission] = []
         self._waiting = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
+        self._stopping = False
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begins to write."""
@@ -80,8 +73,9 @@ class RecordWriter:
         """Writes what was submitted, then ends."""
         if self._task is None:
             return
-        if waiting := [submission.done for submission in self._queue]:
-            await asyncio.wait(waiting, timeout=5.0)
+        self._stopping = True
+        self._waiting.set()
+        await asyncio.wait([self._task], timeout=5.0)
         self._task.cancel()
         await asyncio.wait([self._task])
 
@@ -91,7 +85,10 @@ class RecordWriter:
 
     def submit_nowait(self, material_id: UUID, event: Event) -> asyncio.Future[Decision]:
         """As `submit`, for callers that keep their own order."""
-        return self._enqueue(_Submission(material_id, event)).done
+        done = self._enqueue(_Submission(material_id, event)).done
+        # Whoever kept it may be gone when it fails.
+        done.add_done_callback(lambda future: future.cancelled() or future.exception())
+        return done
 
     async def create(self, record: Record) -> Decision:
         """APPLIED with the new record, or REPEATED with the one that has its id or request id. Raises as `submit`, and REQUEST_ID_REUSED."""
@@ -105,10 +102,10 @@ class RecordWriter:
         return submission
 
     async def _run(self) -> None:
-        while True:
+        while self._queue or not self._stopping:
             await self._waiting.wait()
             batch, self._queue = self._queue[:MAX_BATCH], self._queue[MAX_BATCH:]
-            if not self._queue:
+            if not self._queue and not self._stopping:
                 self._waiting.clear()
             # A caller that went away no longer wants it; what it began may still be wanted, so only those not begun are dropped.
             batch = [submission for submission in batch if not submission.done.cancelled()]

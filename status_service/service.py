@@ -42,7 +42,8 @@ def build(settings: StatusSettings) -> ServiceManager:
         statement_cache_size=settings.status_statement_cache,
     )
     nats = NatsLink(settings.nats_url, name="status_service")
-    feed = ChangeFeed(postgres, nats)
+    tokens = OpaqueTokens(settings.service_token_secret.get_secret_value())
+    feed = ChangeFeed(postgres, nats, tokens)
     announcing = Announcing(postgres, policy)
 
     def committed(changes: Sequence[Change]) -> None:
@@ -50,7 +51,6 @@ def build(settings: StatusSettings) -> ServiceManager:
         announcing.committed(changes)
 
     writer = RecordWriter(postgres, policy, committed)
-    tokens = OpaqueTokens(settings.service_token_secret.get_secret_value())
     watching = Watching(postgres, feed, tokens, max_watches=settings.max_watches)
     status_api = StatusApi(postgres, writer, watching, tokens)
     record_api = RecordApi(writer, announcing, feed, policy)
@@ -71,7 +71,7 @@ def build(settings: StatusSettings) -> ServiceManager:
         ],
         on_drain=[watching.drain, record_api.drain, announcing.drain],
     )
-    manager = ServiceManager("status_service", report=health.set)
+    manager = ServiceManager("status_service", report=health.set, stop_timeout=settings.shutdown_grace_seconds + 3.0)
     manager.add("postgres", postgres)
     manager.add("nats", nats)
     manager.add("change feed", feed)

@@ -33,14 +33,25 @@ from collections.abc import Callable
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from enum import Enum
-from uuid import UUID
 
 from materials.v1 import material_pb2 as pb
 
-PENDING = pb.PROCESSING_STATUS_PENDING
-PROCESSING = pb.PROCESSING_STATUS_PROCESSING
-COMPLETED = pb.PROCESSING_STATUS_COMPLETED
-FAILED = pb.PROCESSING_STATUS_FAILED
+from status_service.events import (
+    Cancel,
+    Claim,
+    Complete,
+    Delete,
+    Event,
+    ExpireLease,
+    Fail,
+    HandBack,
+    Progress,
+    Purged,
+    Renew,
+    Report,
+    Retry,
+)
+from status_service.record import ALL_PURGED, COMPLETED, FAILED, PENDING, PROCESSING, Record
 
 #: Permanent for the attempt, but worth another try once a person has mended the cause: those the contract calls retryable.
 RETRYABLE_WHEN_PERMANENT = frozenset(
@@ -54,157 +65,10 @@ RETRYABLE_WHEN_PERMANENT = frozenset(
         pb.FAILURE_REASON_INTERNAL,
     }
 )
-OBJECT_PURGED, PASSAGES_PURGED = 1, 2
-ALL_PURGED = OBJECT_PURGED | PASSAGES_PURGED
 TIME = "status_service"
 EXPIRED, DELETED, ENDED_BY_RECORD = "expired", "deleted", "ended by the record"
 #: Outcomes of an attempt that its worker did not report itself: it has to be told.
 TAKEN_AWAY = frozenset({EXPIRED, DELETED, ENDED_BY_RECORD})
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """A row of `materials`."""
-
-    material_id: UUID
-    owner_id: str
-    course_id: str
-    name: str
-    file_path: str
-    file_type: str
-    media_type: str
-    file_size: int
-    sha256: str
-    created_at: datetime
-    updated_at: datetime
-    request_id: str = ""
-    traceparent: str = ""
-    status: int = PENDING
-    revision: int = 1
-    course_revision: int = 0
-    attempt: int = 0
-    attempt_outcome: str = ""
-    pages_done: int = 0
-    pages_total: int = 0
-    stage: int = 0
-    has_embedding: bool = False
-    failure_reason: int = 0
-    error_message: str = ""
-    retryable: bool = False
-    status_message: str = ""
-    processed_at: datetime | None = None
-    not_before: datetime | None = None
-    lease_worker: str = ""
-    lease_claim_id: str = ""
-    lease_expires_at: datetime | None = None
-    failures: int = 0
-    crashes: int = 0
-    announcement: int = 1
-    announced_at: datetime | None = None
-    announced_incarnation: str = ""
-    announced_sequence: int = 0
-    announce_lease_expires_at: datetime | None = None
-    deleted_at: datetime | None = None
-    purged_parts: int = 0
-
-    @property
-    def ended(self) -> bool:
-        """Whether nothing more happens by itself."""
-        return self.status in (COMPLETED, FAILED)
-
-
-@dataclass(frozen=True, slots=True)
-class Claim:
-    """A processor wants to work on it. `claim_id` makes a repeat answer the same lease."""
-
-    worker: str
-    claim_id: str
-
-
-@dataclass(frozen=True, slots=True)
-class Progress:
-    """The attempt goes on. Pages are counted over all attempts."""
-
-    worker: str
-    attempt: int
-    pages_done: int
-    pages_total: int
-    stage: int
-
-
-@dataclass(frozen=True, slots=True)
-class Renew:
-    """The attempt goes on with nothing new to say."""
-
-    worker: str
-    attempt: int
-
-
-@dataclass(frozen=True, slots=True)
-class Complete:
-    """The attempt read all there is."""
-
-    worker: str
-    attempt: int
-    pages_total: int
-    has_embedding: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Fail:
-    """The attempt failed; `transient` when another one could succeed."""
-
-    worker: str
-    attempt: int
-    reason: int
-    message: str
-    transient: bool
-
-
-@dataclass(frozen=True, slots=True)
-class HandBack:
-    """The worker gives it back without a verdict."""
-
-    worker: str
-    attempt: int
-    message: str
-
-
-@dataclass(frozen=True, slots=True)
-class ExpireLease:
-    """Time asks whether the lease has run out."""
-
-
-@dataclass(frozen=True, slots=True)
-class Cancel:
-    """A person ends it."""
-
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Retry:
-    """A person wants it tried again."""
-
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Delete:
-    """A person removes it."""
-
-    actor: str
-
-
-@dataclass(frozen=True, slots=True)
-class Purged:
-    """One part of a deleted material's data is gone."""
-
-    part: int
-
-
-Report = Progress | Renew | Complete | Fail | HandBack
-Event = Report | Claim | ExpireLease | Cancel | Retry | Delete | Purged
 
 
 class Verdict(Enum):
@@ -390,7 +254,7 @@ def _expire(record: Record, now: datetime, policy: Policy) -> Decision:
         message = f"the processor died {crashes} times on this material without finishing a page"
         counted = replace(record, crashes=crashes)
         return _failed(counted, now, "failed", TIME, pb.FAILURE_REASON_PROCESSOR_CRASHED, message, True)
-    message = f"worker {record.lease_worker} did not renew its lease"
+    message = "its processor did not renew the lease"
     after = replace(
         _to_be_announced(_unleased(record, EXPIRED)),
         status=PENDING,

@@ -22,7 +22,7 @@ from status_service import record_store
 from status_service.change_feed import ChangeFeed, CourseChange, Mailbox
 from status_service.material_view import to_material
 from status_service.opaque_tokens import OpaqueTokens
-from status_service.state_machine import COMPLETED, FAILED, Record
+from status_service.record import COMPLETED, FAILED, Record
 
 SNAPSHOT_ROWS = 500
 

@@ -34,13 +34,14 @@ UPLOAD_IDLE_SECONDS = 1.5
 
 
 class BareServices:
-    """Processes by name; a service's endpoint by the same name."""
+    """Processes by name; a service's endpoint, and the DSN of a Status, by the same name."""
 
     def __init__(self, stack: LocalStack) -> None:
         self.directory = Path(tempfile.mkdtemp(prefix="materials-bare-"))
         self.objects = self.directory / "objects"
         self.endpoints: dict[str, str] = {}
         self.processes: dict[str, subprocess.Popen[bytes]] = {}
+        self.databases: dict[str, str] = {}
         self._stack = stack
         self._password = secrets.token_urlsafe(16)
         self.nats_url = ""
@@ -75,6 +76,7 @@ class BareServices:
 
     async def start_status(self, name: str, dsn: str, **settings: str) -> None:
         """A replica of Status on the database."""
+        self.databases[name] = dsn
         await self._start_service(name, "status_service", {"STATUS_DATABASE_URL": dsn, **settings})
 
     async def start_ingest(self, name: str, status: str) -> None:

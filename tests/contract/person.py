@@ -59,7 +59,7 @@ class Person:
         """One page of ListMaterials."""
         return await self.stub.ListMaterials(pb.ListMaterialsRequest(**query), metadata=self.metadata, timeout=SECONDS)
 
-    async def list(self, **query: Any) -> list[str]:
+    async def listed(self, **query: Any) -> list[str]:
         """The ids on one page."""
         return [material.id for material in (await self.page(**query)).materials]
 

@@ -32,7 +32,7 @@ def create_request(owner: str, course: str, **fields: Any) -> pb.CreateMaterialR
 class RecordCalls:
     """RecordService as a peer calls it."""
 
-    def __init__(self, stub: record_service_pb2_grpc.RecordServiceStub, metadata: list[tuple[str, str]]) -> None:
+    def __init__(self, stub: record_service_pb2_grpc.RecordServiceAsyncStub, metadata: list[tuple[str, str]]) -> None:
         self.stub, self.metadata = stub, metadata
 
     async def create(self, owner: str, course: str, **fields: Any) -> material_pb2.Material:

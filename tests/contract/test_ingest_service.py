@@ -67,7 +67,7 @@ class Ingest:
             with grpc.insecure_channel(self.bare.endpoints["ingest"]) as channel:
                 stub = ingest_service_pb2_grpc.IngestServiceStub(channel)
                 response: pb.UploadMaterialResponse = stub.UploadMaterial(
-                    messages, metadata=self.client.metadata if token else [], timeout=60
+                    messages, metadata=tuple(self.client.metadata) if token else (), timeout=60
                 )
                 return response.material
 
@@ -80,7 +80,7 @@ class Ingest:
 
     async def listed(self, course: str) -> list[str]:
         """The materials of the course."""
-        return await Person(self.client).list(course_id=course)
+        return await Person(self.client).listed(course_id=course)
 
     async def idle(self) -> None:
         """Returns when no upload is being taken: every slot answers."""

@@ -7,6 +7,7 @@ import uuid
 from collections.abc import AsyncIterator
 from typing import Any
 
+import asyncpg
 import pytest
 from google.protobuf.duration_pb2 import Duration
 from materials.v1 import material_pb2, status_service_pb2
@@ -503,9 +504,10 @@ class TestRevocation:
 class Outbox(RecordCalls):
     """A record in which nothing is due but what the test made."""
 
-    def __init__(self, peer: Client) -> None:
+    def __init__(self, peer: Client, dsn: str) -> None:
         super().__init__(peer.record, peer.metadata)
         self.person = peer
+        self._dsn = dsn
         self.made: list[str] = []
 
     async def new(self, course: str) -> material_pb2.Material:
@@ -520,6 +522,16 @@ class Outbox(RecordCalls):
         await cancel(self.person, material.id)
         await retry(self.person, material.id)
         return material
+
+    async def let_pass(self, seconds: float) -> None:
+        """Makes every announcement so much older."""
+        connection = await asyncpg.connect(self._dsn, ssl=False)
+        try:
+            await connection.execute(
+                "UPDATE status.materials SET announced_at = announced_at - make_interval(secs => $1)", seconds
+            )
+        finally:
+            await connection.close()
 
     async def clear(self) -> None:
         """Deletes and purges all."""
@@ -539,7 +551,7 @@ async def outbox(bare: BareServices, stack: LocalStack) -> AsyncIterator[Outbox]
     if name not in bare.endpoints:
         await bare.start_status(name, await bare.make_database())
     async with bare.client(stack.facts["service_token"], status=name) as peer:
-        outbox = Outbox(peer)
+        outbox = Outbox(peer, bare.databases[name])
         yield outbox
         await outbox.clear()
 
@@ -568,12 +580,34 @@ class TestAnnouncements:
         material = await outbox.due(course)
         [announcement] = await outbox.lease()
         await outbox.mark(material.id, announcement.number, sequence=10)
+        await outbox.let_pass(60)
         assert await outbox.lease(last_sequence=10) == []
         [set_back] = await outbox.lease(last_sequence=9)
         assert set_back.number == announcement.number + 1
         await outbox.mark(material.id, set_back.number, sequence=10)
+        await outbox.let_pass(60)
         [anew] = await outbox.lease(incarnation="two", last_sequence=10)
         assert anew.number == set_back.number + 1
+
+    async def test_fresh_announcement_is_not_held_against_a_position_read_before_it(
+        self, outbox: Outbox, course: str
+    ) -> None:
+        material = await outbox.due(course)
+        [announcement] = await outbox.lease()
+        await outbox.mark(material.id, announcement.number, sequence=11)
+        assert await outbox.lease(last_sequence=10) == []
+
+    async def test_announcement_that_nobody_came_for_is_repeated_after_ten_minutes(
+        self, outbox: Outbox, course: str
+    ) -> None:
+        material = await outbox.due(course)
+        [announcement] = await outbox.lease()
+        await outbox.mark(material.id, announcement.number)
+        await outbox.let_pass(590)
+        assert await outbox.lease() == []
+        await outbox.let_pass(20)
+        [repeated] = await outbox.lease()
+        assert repeated.number == announcement.number + 1
 
     async def test_mark_of_an_outdated_number_is_ignored(self, outbox: Outbox, course: str) -> None:
         material = await outbox.due(course)
@@ -613,12 +647,13 @@ class TestAnnouncements:
         assert (first.material_id, first.kind) == (material.id, pb.ANNOUNCEMENT_KIND_DELETED)
         await outbox.mark(material.id, first.number)
         await outbox.purged(material.id, pb.PURGED_PART_OBJECT)
+        await outbox.let_pass(60)
         assert await outbox.lease() == []
         [second] = await outbox.lease(incarnation="two")
         assert second.number == first.number + 1
         await outbox.mark(material.id, second.number)
         await outbox.purged(material.id, pb.PURGED_PART_PASSAGES)
-        await outbox.purged(material.id, pb.PURGED_PART_PASSAGES)
+        await outbox.let_pass(3_600)
         assert await outbox.lease(incarnation="three") == []
 
     async def test_purged_before_it_was_marked_is_not_announced_again(self, outbox: Outbox, course: str) -> None:
@@ -638,6 +673,7 @@ class TestAnnouncements:
         [announcement] = await outbox.lease()
         await outbox.mark(material.id, announcement.number)
         await outbox.purged(material.id, pb.PURGED_PART_PASSAGES)
+        await outbox.let_pass(60)
         assert [each.material_id for each in await outbox.lease(incarnation="two")] == [material.id], (
             "the object is still to be purged"
         )

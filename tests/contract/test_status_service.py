@@ -102,7 +102,7 @@ class TestWhoSeesWhat:
         material = await record.create("owner", course)
         assert await person.get(material.id) == material
         assert await person.batch(material.id) == [material.id]
-        assert await person.list(course_id=course) == [material.id]
+        assert await person.listed(course_id=course) == [material.id]
         assert await person.events(material.id) == ["created"]
         assert (await first_of_watch(person, material.id)).material == material
         async with person.watch_course(course) as watch:
@@ -113,14 +113,14 @@ class TestWhoSeesWhat:
     ) -> None:
         material = await record.create("owner", course)
         assert await people.stranger.batch(material.id, str(uuid.uuid4()), "nothing") == []
-        assert await people.stranger.list(course_id=course) == []
+        assert await people.stranger.listed(course_id=course) == []
 
     async def test_stranger_finds_what_is_their_own_in_the_course(
         self, people: People, record: RecordCalls, course: str
     ) -> None:
         await record.create("owner", course)
         own = await record.create("stranger", course)
-        assert await people.stranger.list(course_id=course) == [own.id]
+        assert await people.stranger.listed(course_id=course) == [own.id]
 
     async def test_list_without_a_course_is_the_callers_own_of_all_courses(
         self, people: People, stack: LocalStack, bare: BareServices, record: RecordCalls, course: str
@@ -129,7 +129,7 @@ class TestWhoSeesWhat:
         here, there = await record.create(subject, course), await record.create(subject, f"{course}-2")
         await record.create("owner", course)
         async with bare.client(stack.user_token(subject, {course: "reader"})) as client:
-            assert await Person(client).list() == [there.id, here.id]
+            assert await Person(client).listed() == [there.id, here.id]
 
     @pytest.mark.parametrize("who", ["owner", "editor", "admin"])
     async def test_owner_and_editors_may_change_it(
@@ -213,7 +213,7 @@ class TestListMaterials:
         await people.owner.cancel(cancelled)
 
         async def found(**query: Any) -> list[str]:
-            return await people.reader.list(course_id=course, **query)
+            return await people.reader.listed(course_id=course, **query)
 
         assert await found(processing_statuses=[PENDING]) == [pending]
         assert await found(processing_statuses=[PROCESSING, COMPLETED]) == [completed, processing]
@@ -225,11 +225,11 @@ class TestListMaterials:
     async def test_deleted_materials_are_left_out(self, people: People, record: RecordCalls, course: str) -> None:
         kept, deleted = await record.create("owner", course), await record.create("owner", course)
         await people.owner.delete(deleted.id)
-        assert await people.reader.list(course_id=course) == [kept.id]
+        assert await people.reader.listed(course_id=course) == [kept.id]
 
     async def test_page_size_is_cut_to_a_thousand(self, people: People, record: RecordCalls, course: str) -> None:
         material = await record.create("owner", course)
-        assert await people.reader.list(course_id=course, page_size=2**31 - 1) == [material.id]
+        assert await people.reader.listed(course_id=course, page_size=2**31 - 1) == [material.id]
 
     @pytest.mark.parametrize(
         ("field", "value"),
@@ -279,7 +279,7 @@ class TestListMaterials:
                 await people.reader.page(**other_query, page_token=token)
         with refused("INVALID_ARGUMENT", "PAGE_TOKEN_INVALID"):
             await people.editor.page(course_id=course, page_token=token)
-        assert len(await people.reader.list(course_id=course, page_size=1, page_token=token)) == 1
+        assert len(await people.reader.listed(course_id=course, page_size=1, page_token=token)) == 1
 
 
 class TestRetryMaterial:
@@ -396,7 +396,7 @@ class TestDeleteMaterial:
                 with refused("NOT_FOUND", "MATERIAL_NOT_FOUND"):
                     await call(person, material.id)
             assert await person.batch(material.id) == []
-            assert await person.list(course_id=course) == []
+            assert await person.listed(course_id=course) == []
 
     async def test_late_report_does_not_bring_it_back(self, people: People, record: RecordCalls, course: str) -> None:
         claimed = await record.claimed((await record.create("owner", course)).id)

@@ -13,35 +13,39 @@ from hypothesis import given
 from hypothesis import strategies as st
 from materials.v1 import material_pb2 as pb
 
-from status_service.state_machine import (
-    ALL_PURGED,
-    COMPLETED,
-    DELETED,
-    ENDED_BY_RECORD,
-    EXPIRED,
-    FAILED,
-    OBJECT_PURGED,
-    PASSAGES_PURGED,
-    PENDING,
-    PROCESSING,
-    RETRYABLE_WHEN_PERMANENT,
-    TIME,
+from status_service.events import (
     Cancel,
     Claim,
     Complete,
-    Decision,
     Delete,
     Event,
     ExpireLease,
     Fail,
     HandBack,
-    Policy,
     Progress,
     Purged,
-    Record,
     Renew,
     Report,
     Retry,
+)
+from status_service.record import (
+    ALL_PURGED,
+    COMPLETED,
+    FAILED,
+    OBJECT_PURGED,
+    PASSAGES_PURGED,
+    PENDING,
+    PROCESSING,
+    Record,
+)
+from status_service.state_machine import (
+    DELETED,
+    ENDED_BY_RECORD,
+    EXPIRED,
+    RETRYABLE_WHEN_PERMANENT,
+    TIME,
+    Decision,
+    Policy,
     Transition,
     Verdict,
     decide,
@@ -290,7 +294,7 @@ def test_transient_failure_waits_with_backoff_and_is_announced_again() -> None:
         "attempt_outcome": "Fail",
         "failures": 1,
         "not_before": NOW + timedelta(seconds=1.5),
-        "status_message": "attempt 2 failed (no answer); next one in 2 s",
+        "status_message": "attempt 2 failed (no answer); waiting for the next one",
     }
     assert decision.transition == Transition(PROCESSING, PENDING, "attempt_failed", "worker-1", BRAIN, "no answer", 2)
 

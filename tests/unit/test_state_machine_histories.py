@@ -17,7 +17,22 @@ from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant, pr
 from materials.v1 import material_pb2 as pb
 
 from status_service.announcing import REPEAT_SECONDS
-from status_service.state_machine import (
+from status_service.events import (
+    Cancel,
+    Claim,
+    Complete,
+    Delete,
+    Event,
+    ExpireLease,
+    Fail,
+    HandBack,
+    Progress,
+    Purged,
+    Renew,
+    Report,
+    Retry,
+)
+from status_service.record import (
     ALL_PURGED,
     COMPLETED,
     FAILED,
@@ -25,25 +40,9 @@ from status_service.state_machine import (
     PASSAGES_PURGED,
     PENDING,
     PROCESSING,
-    Cancel,
-    Claim,
-    Complete,
-    Decision,
-    Delete,
-    Event,
-    ExpireLease,
-    Fail,
-    HandBack,
-    Policy,
-    Progress,
-    Purged,
     Record,
-    Renew,
-    Report,
-    Retry,
-    Verdict,
-    decide,
 )
+from status_service.state_machine import Decision, Policy, Verdict, decide
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 REASONS = [value for value in pb.FailureReason.values() if value not in (0, pb.FAILURE_REASON_CANCELLED)]
