@@ -30,7 +30,7 @@ class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
         self, request_iterator: AsyncIterator[pb.UploadMaterialRequest], context: Any
     ) -> pb.UploadMaterialResponse:
         """See the contract."""
-        messages = _ended_by_the_client(request_iterator, context)
+        messages = ended_by_the_client(request_iterator, context)
         return pb.UploadMaterialResponse(material=await self._uploads.upload(current_caller(), messages))
 
     async def DownloadMaterial(
@@ -73,7 +73,7 @@ class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
             ) from None
 
 
-async def _ended_by_the_client(
+async def ended_by_the_client(
     messages: AsyncIterator[pb.UploadMaterialRequest], context: Any
 ) -> AsyncIterator[pb.UploadMaterialRequest]:
     """The messages, ending only where the client said that they end.

@@ -69,9 +69,11 @@ class DurableConsumer:
         handler: Callable[[Msg], Awaitable[Outcome]],
         gate: Callable[[], Awaitable[None]] | None = None,
         ack_wait: float = 30.0,
+        silence: float = SILENCE_SECONDS,
     ) -> None:
         self._link, self._stream, self._durable, self._subject = link, stream, durable, subject
-        self._handler, self._gate, self._ack_wait, self._slots = handler, gate, ack_wait, slots
+        self._handler, self._gate, self._slots = handler, gate, slots
+        self._ack_wait, self._silence = ack_wait, silence
         self._workers: list[asyncio.Task[None]] = []
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -104,14 +106,16 @@ class DurableConsumer:
         clock = asyncio.get_running_loop().time
         stream = self._link.jetstream()
         await self._ensure_consumer(stream)
+        # A fetch must not outlast the silence that it is part of.
+        fetch_seconds = min(FETCH_SECONDS, self._silence)
         subscription = await stream.pull_subscribe_bind(self._durable, self._stream)
         try:
             heard = clock()
-            while clock() - heard < SILENCE_SECONDS:
+            while clock() - heard < self._silence:
                 if self._gate is not None:
                     await self._gate()
                 try:
-                    [message] = await subscription.fetch(1, timeout=FETCH_SECONDS)
+                    [message] = await subscription.fetch(1, timeout=fetch_seconds)
                 except TimeoutError:  # nats.errors.TimeoutError is one too
                     if not self._link.connected:
                         raise NatsAway from None

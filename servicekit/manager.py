@@ -56,6 +56,7 @@ class BackgroundTask:
 
         async def body() -> None:
             await self._run()
+            raise RuntimeError(f"{self._name} has ended, which it never should")
 
         self._task = tasks.create_task(body(), name=self._name)
 

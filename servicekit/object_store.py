@@ -109,9 +109,10 @@ class ObjectStore:
         """Removes what interrupted writes to a local directory left (`KEY#N`) before `moment`; returns how many. Other stores expire parts themselves."""
         removed = 0
         for path in self._local_root.rglob("*#*") if self._local_root else ():
-            if path.is_file() and path.stat().st_mtime < moment.timestamp():
-                path.unlink(missing_ok=True)
-                removed += 1
+            with suppress(FileNotFoundError):  # a write that ends meanwhile
+                if path.is_file() and path.stat().st_mtime < moment.timestamp():
+                    path.unlink()
+                    removed += 1
         return removed
 
 

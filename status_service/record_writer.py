@@ -176,7 +176,7 @@ class _Book:
     """The rows of one batch while it is decided."""
 
     def __init__(self, known: dict[UUID, Record], inserted: dict[UUID, Record], found: list[Record]) -> None:
-        self._before = dict(known)
+        self._revoked: dict[UUID, tuple[str, int]] = {}
         self.records = {**known, **inserted}
         self.touched = set(inserted)
         self.changed: dict[UUID, None] = dict.fromkeys(inserted)
@@ -215,6 +215,8 @@ class _Book:
             self.touched.add(material_id)
         if decision.changed:
             self.changed[material_id] = None
+            if record.lease_worker and decision.record.attempt_outcome in TAKEN_AWAY:
+                self._revoked[material_id] = (record.lease_worker, record.attempt)
         if decision.transition is not None:
             self.lines.append((material_id, decision.record.revision, decision.transition))
         return decision
@@ -234,14 +236,5 @@ class _Book:
         return answer
 
     def changes(self) -> list[Change]:
-        result = []
-        for key in self.changed:
-            before, after = self._before.get(key), self.records[key]
-            taken_away = after.attempt_outcome in TAKEN_AWAY and after.attempt_outcome != (
-                before and before.attempt_outcome
-            )
-            if before is not None and before.lease_worker and taken_away:
-                result.append(Change(after, before.lease_worker, before.attempt))
-            else:
-                result.append(Change(after))
-        return result
+        """What watchers and workers are told, in the order of the course revisions."""
+        return [Change(self.records[key], *self._revoked.get(key, ("", 0))) for key in self.changed]

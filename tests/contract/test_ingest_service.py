@@ -22,6 +22,7 @@ from materials.v1 import ingest_service_pb2 as pb
 from nats.aio.msg import Msg
 from nats.js.api import ConsumerConfig, DeliverPolicy
 
+from ingest_service.api import ended_by_the_client
 from tests.contract.bare_services import MAX_CONCURRENT_UPLOADS, MAX_UPLOAD_BYTES, BareServices
 from tests.contract.person import Person
 from tests.contract.refusals import eventually, refusal_of, refused
@@ -470,6 +471,48 @@ class TestClientThatGoesAway:
             for sent_bytes in (0, 1, 1_500, 300_000, 2 * MIB + 500):
                 await asyncio.gather(*(go_away(sent_bytes) for _ in range(6)))
             await ingest.idle()
+
+    @pytest.mark.parametrize("how", ["ends", "cancels", "is cut off"])
+    async def test_end_of_the_stream_is_told_from_the_loss_of_the_client(self, how: str) -> None:
+        """A real server whose handler outlives its cancellation, as one does that is about to record the upload."""
+        received: asyncio.Future[bool] = asyncio.get_running_loop().create_future()
+
+        class Slow(ingest_service_pb2_grpc.IngestServiceServicer):
+            async def UploadMaterial(self, request_iterator: Messages, context: Any) -> pb.UploadMaterialResponse:
+                async def read_to_the_end() -> None:
+                    try:
+                        async for _ in ended_by_the_client(request_iterator, context):
+                            pass
+                    except asyncio.CancelledError:
+                        received.set_result(False)
+                    else:
+                        received.set_result(True)
+
+                reading = asyncio.create_task(read_to_the_end())
+                await asyncio.wait([asyncio.ensure_future(asyncio.shield(reading))])
+                return pb.UploadMaterialResponse()
+
+        server = grpc.aio.server()
+        ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(Slow(), server)  # type: ignore[abstract]  # uploads only
+        port = server.add_insecure_port("127.0.0.1:0")
+        await server.start()
+        try:
+            async with Wire(f"127.0.0.1:{port}") as wire, grpc.aio.insecure_channel(wire.address) as channel:
+                call = ingest_service_pb2_grpc.IngestServiceStub(channel).UploadMaterial()
+                await call.write(chunk(b"a" * MIB))
+                await wire.carried(MIB)
+                match how:
+                    case "ends":
+                        await call.done_writing()
+                    case "cancels":
+                        call.cancel()
+                    case _:
+                        wire.cut()
+                async with asyncio.timeout(20):
+                    assert await received is (how == "ends")
+                await asyncio.gather(call, return_exceptions=True)
+        finally:
+            await server.stop(1)
 
     async def test_after_a_part_was_written_leaves_no_trace(self, ingest: Ingest, course: str) -> None:
         async def messages() -> Messages:

@@ -158,6 +158,6 @@ def test_the_screen_shows_what_to_copy_unbroken_and_no_password(running: list[Ru
     )
     text = screen.getvalue()
     assert token in text
-    assert "export MATERIALS_STACK='/data dir/stack.json'" in text
+    assert "MATERIALS_STACK='/data dir/stack.json' " in text
     for secret in ("the-service-token", "the-postgres_password", "the-nats_password"):
         assert secret not in text
