@@ -2,7 +2,7 @@
 
     type       how it begins (source)
     ---------  -------------------------------------------------------------------------------------------
-    pdf        "%PDF-" within the first 1,024 bytes (ISO 32000-1, Annex H, implementation note 13)
+    pdf        "%PDF-1." or "%PDF-2." within the first 1,024 bytes (ISO 32000-1, Annex H, implementation note 13)
     png        89 50 4E 47 0D 0A 1A 0A (W3C PNG, 5.2)
     jpeg       FF D8 FF (ITU-T T.81, B.1.1)
     tiff       "II*\\0", "MM\\0*", and BigTIFF "II+\\0", "MM\\0+" (TIFF 6.0, section 2)
@@ -56,7 +56,7 @@ def detect(head: bytes, name: str) -> FileType | None:
             return file_type
     if head[:4] == b"RIFF" and head[8:12] == b"WEBP":
         return WEBP
-    if b"%PDF-" in head[:HEAD_BYTES]:
+    if any(version in head[:HEAD_BYTES] for version in (b"%PDF-1.", b"%PDF-2.")):
         return PDF
     start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
     if start.startswith(_ACTIVE_TEXT) or head.translate(None, _CONTROL) != head:

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import tempfile
 from collections.abc import Awaitable, Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -26,6 +25,7 @@ from processor_service.index_store import IndexStore, PageText
 from processor_service.outcomes import ObjectChanged
 from processor_service.passages import split_page
 from processor_service.rendering import DocumentRenderer, RenderedPage, RenderLimits
+from processor_service.work_directory import WorkDirectory
 from servicekit.errors import Unavailable
 from servicekit.object_store import ObjectStore
 
@@ -49,7 +49,13 @@ class MaterialReader:
     """Reads materials. Shared by all slots; each call of `read` is one attempt."""
 
     def __init__(
-        self, store: ObjectStore, index: IndexStore, brain: BrainReader, *, limits: RenderLimits, work_directory: Path
+        self,
+        store: ObjectStore,
+        index: IndexStore,
+        brain: BrainReader,
+        *,
+        limits: RenderLimits,
+        work_directory: WorkDirectory,
     ) -> None:
         self._store, self._index, self._brain = store, index, brain
         self._limits, self._work_directory = limits, work_directory
@@ -58,8 +64,8 @@ class MaterialReader:
         """Reads all pages that no earlier attempt has finished. Raises FencedOut, BrainError, DocumentError, ObjectMissing, ObjectChanged, Unavailable."""
         material_id = UUID(material.id)
         finished = await _patiently(lambda: self._index.begin(material_id, material.attempt))
-        with tempfile.TemporaryDirectory(dir=self._work_directory, prefix="attempt-") as directory:
-            path = Path(directory) / "file"
+        with self._work_directory.attempt() as directory:
+            path = directory / "file"
             await _patiently(lambda: self._fetch(material, path))
             async with DocumentRenderer(self._limits) as renderer:
                 info = await renderer.open(path, material.media_type)

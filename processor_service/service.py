@@ -21,12 +21,13 @@ from processor_service.rendering import RenderLimits
 from processor_service.searching import Searching
 from processor_service.settings import ProcessorSettings
 from processor_service.status_reporter import StatusReporter
+from processor_service.work_directory import WorkDirectory
 from processor_service.worker import Worker
 from servicekit.bootstrap import service_tokens, token_verifier
 from servicekit.channels import Peer
 from servicekit.durable_consumer import DurableConsumer
 from servicekit.interceptor import CallInterceptor
-from servicekit.manager import ServiceManager
+from servicekit.manager import BackgroundTask, ServiceManager
 from servicekit.nats_link import NatsLink
 from servicekit.object_store import ObjectStore
 from servicekit.postgres import Postgres
@@ -124,12 +125,13 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     status = Peer(settings.status_endpoint, service_tokens("processor", settings).current)
     brain = Brain(settings, health)
     reporter = StatusReporter(status, worker_id)
+    work_directory = WorkDirectory(settings.work_directory, attempt_timeout=settings.material_processing_timeout)
     reader = MaterialReader(
         store,
         index,
         brain.reader,
         limits=RenderLimits(max_pages=settings.max_pages),
-        work_directory=settings.work_directory,
+        work_directory=work_directory,
     )
     worker = Worker(status, reporter, reader, worker_id=worker_id, attempt_timeout=settings.material_processing_timeout)
     purge = PurgeHandler(
@@ -154,6 +156,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     manager.add("status channel", status)
     manager.add("brain", brain)
     manager.add("status reporter", reporter)
+    manager.add("work directory", BackgroundTask(work_directory.sweep_for_ever, "work-directory-sweeper"))
     manager.add(
         "worker",
         DurableConsumer(

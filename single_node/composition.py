@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import os
 import random
+import shutil
 import signal
 import sys
 import time
@@ -155,6 +156,7 @@ class _Run:
         self, programs: Programs, credentials: Credentials, nats_port: int, environ: dict[str, str]
     ) -> None:
         directory = self._directory
+        shutil.rmtree(directory.work, ignore_errors=True)
         write_private(
             directory.nats_configuration,
             nats_server.configuration(port=nats_port, store=directory.nats, password=credentials.nats_password),

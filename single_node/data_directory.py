@@ -8,6 +8,7 @@ DIR/stack.json      endpoints and tokens of the running stack, for clients
 DIR/postgres/       the database cluster
 DIR/nats/           JetStream's files, DIR/nats.conf its configuration
 DIR/objects/        the uploaded files
+DIR/work/           files while they are read; emptied at each start
 DIR/logs/           one log a process
 """
 
@@ -64,6 +65,10 @@ class DataDirectory:
     @property
     def objects(self) -> Path:
         return self.root / "objects"
+
+    @property
+    def work(self) -> Path:
+        return self.root / "work"
 
     @property
     def logs(self) -> Path:

@@ -69,6 +69,7 @@ SERVICES = (
                 "OBJECT_STORE_URL",
                 "PROCESSOR_DATABASE_URL",
                 "AI_BRAIN_ENDPOINT",
+                "WORK_DIRECTORY",
             }
         ),
     ),
@@ -144,6 +145,7 @@ def plan_stack(
         "NATS_URL": nats_url,
         "OBJECT_STORE_URL": environ.get("OBJECT_STORE_URL", "").strip() or directory.objects.as_uri(),
         "AI_BRAIN_ENDPOINT": brain_url,
+        "WORK_DIRECTORY": str(directory.work),
     }
     identity = {
         "AUTH_HS256_SECRET": credentials.auth_hs256_secret,
