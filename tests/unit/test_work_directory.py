@@ -13,9 +13,14 @@ from processor_service.work_directory import WorkDirectory
 
 def test_an_attempts_directory_goes_with_the_attempt_also_when_it_fails(tmp_path: Path) -> None:
     work = WorkDirectory(tmp_path / "work", attempt_timeout=10)
-    with pytest.raises(RuntimeError), work.attempt() as directory:
-        (directory / "file").write_bytes(b"x")
-        raise RuntimeError
+
+    def failing_attempt() -> None:
+        with work.attempt() as directory:
+            (directory / "file").write_bytes(b"x")
+            raise RuntimeError
+
+    with pytest.raises(RuntimeError):
+        failing_attempt()
     assert list((tmp_path / "work").iterdir()) == []
 
 
