@@ -1,0 +1,1 @@
+"""Bytes in and out: receives files, keeps them, announces them, hands them out."""
