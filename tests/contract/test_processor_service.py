@@ -275,7 +275,7 @@ class TestHostileFiles:
             pytest.param(document(user_password="secret"), ENCRYPTED, id="encrypted PDF"),
             pytest.param(document()[:200], CORRUPT, id="PDF cut off"),
             pytest.param(b"%PDF-1.7\n" + b"\0junk" * 1_000, CORRUPT, id="PDF of junk"),
-            pytest.param(b"%PDF-", CORRUPT, id="PDF of its mark"),
+            pytest.param(b"%PDF-1.", CORRUPT, id="PDF of its mark"),
             pytest.param(PICTURE[: len(PICTURE) // 2], CORRUPT, id="PNG cut off"),
             pytest.param(PICTURE[:8], CORRUPT, id="PNG of its mark"),
             pytest.param(b"\xff\xd8\xff\xe0junk", CORRUPT, id="JPEG of junk"),

@@ -1,11 +1,10 @@
-"""Each row of the state machine's table, asserted. What longer histories must hold is in test_state_machine_histories.py."""
+"""Rows of the state machine's table: claims, reports, leases that run out, and the waits between attempts."""
 
 from __future__ import annotations
 
 import re
-import uuid
-from dataclasses import fields, replace
-from datetime import UTC, datetime, timedelta
+from dataclasses import replace
+from datetime import timedelta
 from pathlib import Path
 
 import pytest
@@ -18,135 +17,43 @@ from status_service.events import (
     Claim,
     Complete,
     Delete,
-    Event,
     ExpireLease,
     Fail,
     HandBack,
     Progress,
-    Purged,
     Renew,
     Report,
     Retry,
 )
-from status_service.record import (
-    ALL_PURGED,
-    COMPLETED,
-    FAILED,
-    OBJECT_PURGED,
-    PASSAGES_PURGED,
-    PENDING,
-    PROCESSING,
-    Record,
-)
+from status_service.record import COMPLETED, FAILED, PENDING, PROCESSING, Record
 from status_service.state_machine import (
     DELETED,
     ENDED_BY_RECORD,
     EXPIRED,
     RETRYABLE_WHEN_PERMANENT,
     TIME,
-    Decision,
     Policy,
     Transition,
     Verdict,
-    decide,
     retry_delay,
 )
-
-CREATED = datetime(2030, 1, 1, tzinfo=UTC)
-NOW = CREATED + timedelta(hours=1)
-POLICY = Policy(lease=20.0, max_failures=3, max_crashes=2, backoff_base=2.0, backoff_cap=16.0)
-LEASE_END = NOW + timedelta(seconds=POLICY.lease)
-CORRUPT, BRAIN = pb.FAILURE_REASON_FILE_CORRUPT, pb.FAILURE_REASON_BRAIN_FAILED
-
-WAITING = Record(
-    material_id=uuid.UUID(int=7),
-    owner_id="ada",
-    course_id="algebra",
-    name="notes.pdf",
-    file_path="objects/00/7",
-    file_type="pdf",
-    media_type="application/pdf",
-    file_size=10,
-    sha256="0" * 64,
-    created_at=CREATED,
-    updated_at=CREATED,
-    request_id="request-1",
-    announced_at=CREATED,
-    announced_incarnation="stream-1",
-    announced_sequence=4,
-)
-WORKING = replace(
+from tests.unit.material_states import (
+    ANNOUNCED_AGAIN,
+    BRAIN,
+    BROKEN,
+    CLAIM,
+    CREATED,
+    DONE,
+    LEASE_END,
+    NOW,
+    REPORTS,
+    UNLEASED,
     WAITING,
-    status=PROCESSING,
-    revision=5,
-    attempt=2,
-    stage=pb.PROCESSING_STAGE_READING,
-    pages_done=3,
-    pages_total=9,
-    lease_worker="worker-1",
-    lease_claim_id="claim-1",
-    lease_expires_at=NOW + timedelta(seconds=1),
+    WORKING,
+    after,
+    assert_unchanged,
+    differences,
 )
-DONE = replace(
-    WAITING,
-    status=COMPLETED,
-    revision=6,
-    attempt=2,
-    attempt_outcome="Complete",
-    processed_at=CREATED,
-    has_embedding=True,
-)
-BROKEN = replace(
-    WAITING,
-    status=FAILED,
-    revision=6,
-    attempt=2,
-    attempt_outcome="Fail",
-    processed_at=CREATED,
-    failure_reason=BRAIN,
-    error_message="the Brain failed",
-    retryable=True,
-    failures=3,
-    crashes=1,
-)
-REMOVED = replace(WAITING, revision=9, deleted_at=CREATED, request_id="")
-
-CLAIM = Claim("worker-9", "claim-9")
-REPORTS: list[Report] = [
-    Progress("worker-1", 2, 4, 9, pb.PROCESSING_STAGE_READING),
-    Renew("worker-1", 2),
-    Complete("worker-1", 2, 9, True),
-    Fail("worker-1", 2, CORRUPT, "damaged", transient=False),
-    Fail("worker-1", 2, BRAIN, "no answer", transient=True),
-    HandBack("worker-1", 2, "stopping"),
-]
-EVERY_EVENT: list[Event] = [CLAIM, *REPORTS, ExpireLease(), Cancel("ada"), Retry("ada"), Delete("ada")]
-
-
-def half() -> float:
-    return 0.5
-
-
-def after(record: Record, event: Event, *, now: datetime = NOW, policy: Policy = POLICY) -> Decision:
-    return decide(record, event, now, policy, half)
-
-
-def differences(before: Record, changed: Record) -> dict[str, object]:
-    """Fields that are not as they were, with their new value."""
-    return {
-        field.name: getattr(changed, field.name)
-        for field in fields(Record)
-        if getattr(before, field.name) != getattr(changed, field.name)
-    }
-
-
-def assert_unchanged(decision: Decision, record: Record, verdict: Verdict) -> None:
-    assert decision == Decision(verdict, record)
-    assert decision.record is record
-
-
-UNLEASED: dict[str, object] = {"lease_worker": "", "lease_claim_id": "", "lease_expires_at": None, "stage": 0}
-ANNOUNCED_AGAIN: dict[str, object] = {"announcement": 2, "announced_at": None}
 
 
 def test_claim_of_a_waiting_material_gives_a_lease_and_the_next_attempt_number() -> None:
@@ -345,88 +252,6 @@ def test_lease_that_ran_out_once_too_often_fails_as_crashed_and_retryable() -> N
     assert changed.error_message
     assert decision.transition is not None
     assert (decision.transition.event, decision.transition.to_status) == ("failed", FAILED)
-
-
-@pytest.mark.parametrize("record", [WORKING, WAITING, DONE, BROKEN])
-def test_expiry_of_what_has_no_overdue_lease_changes_nothing(record: Record) -> None:
-    assert_unchanged(after(record, ExpireLease()), record, Verdict.REPEATED)
-
-
-@pytest.mark.parametrize("record", [WAITING, WORKING, replace(WAITING, not_before=NOW + timedelta(seconds=9))])
-def test_cancel_ends_what_waits_or_works_and_revokes_the_lease(record: Record) -> None:
-    decision = after(record, Cancel("ada"))
-    changed = decision.record
-    assert (changed.status, changed.failure_reason, changed.retryable) == (FAILED, pb.FAILURE_REASON_CANCELLED, True)
-    assert (changed.error_message, changed.processed_at, changed.not_before) == ("cancelled by ada", NOW, None)
-    assert (changed.lease_worker, changed.lease_claim_id, changed.lease_expires_at) == ("", "", None)
-    assert decision.transition == Transition(
-        record.status, FAILED, "cancelled", "ada", pb.FAILURE_REASON_CANCELLED, "cancelled by ada", record.attempt
-    )
-
-
-@pytest.mark.parametrize("record", [DONE, BROKEN])
-def test_cancel_of_what_has_ended_answers_it_as_it_is(record: Record) -> None:
-    assert_unchanged(after(record, Cancel("ada")), record, Verdict.REPEATED)
-
-
-def test_retry_gives_fresh_budgets_keeps_pages_and_is_announced_again() -> None:
-    before = replace(BROKEN, pages_done=3, pages_total=9)
-    decision = after(before, Retry("ada"))
-    assert differences(before, decision.record) == ANNOUNCED_AGAIN | {
-        "status": PENDING,
-        "revision": 7,
-        "updated_at": NOW,
-        "failure_reason": 0,
-        "error_message": "",
-        "retryable": False,
-        "processed_at": None,
-        "failures": 0,
-        "crashes": 0,
-    }
-    assert decision.transition == Transition(FAILED, PENDING, "retried", "ada", 0, "", 2)
-
-
-def test_retry_of_what_no_attempt_can_mend_is_refused() -> None:
-    hopeless = replace(BROKEN, retryable=False)
-    assert_unchanged(after(hopeless, Retry("ada")), hopeless, Verdict.NOT_RETRYABLE)
-
-
-@pytest.mark.parametrize("record", [WAITING, WORKING, DONE])
-def test_retry_of_what_has_not_failed_answers_it_as_it_is(record: Record) -> None:
-    assert_unchanged(after(record, Retry("ada")), record, Verdict.REPEATED)
-
-
-@pytest.mark.parametrize("record", [WAITING, WORKING, DONE, BROKEN])
-def test_delete_hides_every_state_revokes_the_lease_and_is_announced(record: Record) -> None:
-    decision = after(record, Delete("ada"))
-    changed = decision.record
-    assert changed.deleted_at == NOW
-    assert (changed.announcement, changed.announced_at) == (record.announcement + 1, None)
-    assert (changed.lease_worker, changed.lease_claim_id, changed.lease_expires_at) == ("", "", None)
-    assert changed.request_id == "", "the request id may be used again"
-    assert changed.revision == record.revision + 1
-    assert decision.transition == Transition(record.status, record.status, "deleted", "ada", 0, "", record.attempt)
-
-
-@pytest.mark.parametrize("event", EVERY_EVENT)
-def test_nothing_brings_a_deleted_material_back(event: Event) -> None:
-    for record in (REMOVED, replace(WORKING, deleted_at=CREATED), replace(BROKEN, deleted_at=CREATED)):
-        assert_unchanged(after(record, event), record, Verdict.NOT_FOUND)
-
-
-def test_purges_are_counted_once_each_in_any_order_and_the_last_takes_the_name() -> None:
-    for first, second in ((OBJECT_PURGED, PASSAGES_PURGED), (PASSAGES_PURGED, OBJECT_PURGED)):
-        half_gone = after(REMOVED, Purged(first)).record
-        assert differences(REMOVED, half_gone) == {"purged_parts": first}
-        assert_unchanged(after(half_gone, Purged(first)), half_gone, Verdict.REPEATED)
-        gone = after(half_gone, Purged(second)).record
-        assert differences(half_gone, gone) == {"purged_parts": ALL_PURGED, "name": ""}
-        assert_unchanged(after(gone, Purged(second)), gone, Verdict.REPEATED)
-
-
-@pytest.mark.parametrize("record", [WAITING, WORKING, DONE, BROKEN])
-def test_purge_of_what_is_not_deleted_changes_nothing(record: Record) -> None:
-    assert_unchanged(after(record, Purged(OBJECT_PURGED)), record, Verdict.REPEATED)
 
 
 @pytest.mark.parametrize("report", REPORTS)

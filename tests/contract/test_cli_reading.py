@@ -1,0 +1,147 @@
+"""The command line reads: lists, single materials, search, text, and downloads."""
+
+from __future__ import annotations
+
+import hashlib
+import os
+from collections.abc import AsyncIterator
+from typing import Any
+
+from materials.v1 import ingest_service_pb2, processor_service_pb2, status_service_pb2
+from materials.v1 import material_pb2 as pb
+
+from tests.contract.command_line import ID, Cli, material, shutting_down
+from tests.contract.scripted_services import ScriptedServices, refuse
+
+
+async def test_a_list_of_all_follows_every_page(services: ScriptedServices, cli: Cli) -> None:
+    async def pages(request: Any, context: Any) -> Any:
+        number = int(request.page_token or 0)
+        found = [material(1, "failed", id=f"{number}-{item}") for item in range(2)]
+        return status_service_pb2.ListMaterialsResponse(
+            materials=found, next_page_token=str(number + 1) if number < 2 else ""
+        )
+
+    services.on("ListMaterials", pages)
+    result = await cli.run("list", "--all", "--json", "-c", "algebra", "-s", "failed", "-s", "pending")
+    assert result.code == 0, result.err
+    assert [document["id"] for document in result.documents] == ["0-0", "0-1", "1-0", "1-1", "2-0", "2-1"]
+    assert [list(request.processing_statuses) for request in services.requests] == [[4, 1]] * 3
+
+
+async def test_a_limited_list_says_that_there_is_more(services: ScriptedServices, cli: Cli) -> None:
+    async def page(request: Any, context: Any) -> Any:
+        found = [material(1, "completed", name="a\x1b]0;x\x07[red]\tb.pdf")] * request.page_size
+        return status_service_pb2.ListMaterialsResponse(materials=found, next_page_token="more")
+
+    services.on("ListMaterials", page)
+    result = await cli.run("list", "--limit", "2")
+    assert result.code == 0
+    assert [line.split("\t")[-1] for line in result.out.splitlines()] == [r"a\x1b]0;x\x07[red]\tb.pdf"] * 2
+    assert "--all" in result.err
+    assert len(services.requests) == 1
+
+
+async def test_a_material_is_shown_with_its_whole_history(services: ScriptedServices, cli: Cli) -> None:
+    async def get(request: Any, context: Any) -> Any:
+        return status_service_pb2.GetMaterialResponse(material=material(2, "processing"))
+
+    async def transitions(request: Any, context: Any) -> Any:
+        number = 2 if request.page_token else 1
+        change = pb.MaterialTransition(revision=number, event=("created", "claimed")[number - 1], to_status=number)  # type: ignore[arg-type]
+        return status_service_pb2.ListMaterialTransitionsResponse(
+            transitions=[change], next_page_token="2" if number == 1 else ""
+        )
+
+    services.on("GetMaterial", get)
+    services.on("ListMaterialTransitions", transitions)
+    result = await cli.run("show", ID, "--history", "--json")
+    assert result.code == 0, result.err
+    (document,) = result.documents
+    assert document["processing_status"] == "processing"
+    assert [(each["event"], each["from_status"], each["to_status"]) for each in document["history"]] == [
+        ("created", None, "pending"),
+        ("claimed", None, "processing"),
+    ]
+
+
+async def test_search_results_are_ranked_lines_without_control_characters(services: ScriptedServices, cli: Cli) -> None:
+    async def search(request: Any, context: Any) -> Any:
+        assert (request.query, request.course_id, request.limit) == ("a query", "algebra", 2)
+        result = processor_service_pb2.SearchResult(
+            material_id=ID, material_name="a\x1b.pdf", page_number=7, excerpt="one\n two\x07 " + "x" * 500, score=0.75
+        )
+        return processor_service_pb2.SearchMaterialsResponse(results=[result])
+
+    services.on("SearchMaterials", search)
+    result = await cli.run("search", "a query", "--course", "algebra", "--limit", "2")
+    assert result.code == 0, result.err
+    fields = result.out.rstrip("\n").split("\t")
+    assert fields[:5] == ["1", "0.750", ID, "7", r"a\x1b.pdf"]
+    assert fields[5].startswith(r"one two\x07 xxx")
+    assert len(fields[5]) == 300
+    result = await cli.run("search", "a query", "--course", "algebra", "--limit", "2", "--json")
+    assert (result.documents[0]["rank"], result.documents[0]["page_number"]) == (1, 7)
+
+
+async def test_text_comes_page_by_page_and_one_page_alone(services: ScriptedServices, cli: Cli) -> None:
+    async def text(request: Any, context: Any) -> AsyncIterator[Any]:
+        for number in range(max(request.first_page, 1), 4):
+            yield processor_service_pb2.GetMaterialTextResponse(page_number=number, text=f"page {number}")
+
+    services.on("GetMaterialText", text)
+    assert (await cli.run("text", ID)).out == "page 1\n\fpage 2\n\fpage 3\n"
+    assert (await cli.run("text", ID, "--page", "2")).out == "page 2\n"
+    missing = await cli.run("text", ID, "--page", "9")
+    assert (missing.code, missing.out) == (4, "")
+
+
+# --- downloads
+
+
+def download_script(content: bytes, name: str, *, sha256: str = "", cut_at: int = 0) -> Any:
+    async def download(request: Any, context: Any) -> AsyncIterator[Any]:
+        yield ingest_service_pb2.DownloadMaterialResponse(
+            metadata=ingest_service_pb2.DownloadMetadata(
+                name=name, file_size=len(content), sha256=sha256 or hashlib.sha256(content).hexdigest()
+            )
+        )
+        end = cut_at if request.offset < cut_at else len(content)
+        for start in range(request.offset, end, 1000):
+            yield ingest_service_pb2.DownloadMaterialResponse(chunk=content[start : min(start + 1000, end)])
+        if end < len(content):
+            await refuse(context, shutting_down())
+
+    return download
+
+
+async def test_a_download_goes_on_where_it_was_cut_and_uses_no_stored_path(
+    services: ScriptedServices, cli: Cli
+) -> None:
+    content = os.urandom(5_500)
+    services.on("DownloadMaterial", download_script(content, "../../.ssh/authorized\x1b_keys", cut_at=2_500))
+    result = await cli.run("download", ID, "--json")
+    assert result.code == 0, result.err
+    assert [request.offset for request in services.requests] == [0, 2_500]
+    assert [path.name for path in cli.folder.iterdir()] == ["authorized_keys"]
+    assert (cli.folder / "authorized_keys").read_bytes() == content
+    assert result.documents[0]["file"] == "authorized_keys"
+
+
+async def test_a_download_never_replaces_a_file_unasked(services: ScriptedServices, cli: Cli) -> None:
+    services.on("DownloadMaterial", download_script(b"new", "a.txt"))
+    cli.file("a.txt", b"old")
+    result = await cli.run("download", ID)
+    assert result.code == 1
+    assert "--force" in result.err
+    assert (cli.folder / "a.txt").read_bytes() == b"old"
+    assert (await cli.run("download", ID, "-o", "a.txt", "--force")).code == 0
+    assert (cli.folder / "a.txt").read_bytes() == b"new"
+
+
+async def test_bytes_that_are_not_those_uploaded_leave_no_file(services: ScriptedServices, cli: Cli) -> None:
+    services.on("DownloadMaterial", download_script(b"changed", "a.txt", sha256="0" * 64))
+    result = await cli.run("download", ID)
+    assert result.code == 1
+    assert "sha256" in result.err
+    assert list(cli.folder.iterdir()) == []
