@@ -16,6 +16,7 @@ from types import TracebackType
 from typing import Self
 
 import grpc
+from grpc_health.v1 import health_pb2_grpc
 from materials.v1 import ingest_service_pb2_grpc, processor_service_pb2_grpc, status_service_pb2_grpc
 
 from materials_cli.errors import Unreachable, WrongUsage
@@ -162,6 +163,11 @@ class Connection:
     def processor(self) -> processor_service_pb2_grpc.ProcessorServiceAsyncStub:
         """What was read."""
         return processor_service_pb2_grpc.ProcessorServiceStub(self._channel("processor"))
+
+    @property
+    def processor_health(self) -> health_pb2_grpc.HealthStub:
+        """The processor's health, and that of what it needs. Raises Unreachable."""
+        return health_pb2_grpc.HealthStub(self._channel("processor"))
 
     def _channel(self, name: str) -> grpc.aio.Channel:
         if name not in self._channels:

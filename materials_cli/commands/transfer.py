@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import asyncio
+from contextlib import nullcontext
 from pathlib import Path
 from typing import Annotated
 
 import typer
 
+from materials_cli.brain_health import told_of_brain
 from materials_cli.commands.running import DEFAULT_RETRIES, Course, Json, MaterialId, Retries, make_view, run_with_view
 from materials_cli.commands.watch import MAX_WATCHES, watch_to_end
 from materials_cli.connection import Connection
@@ -82,7 +84,7 @@ async def _upload_all(
 
     for path in paths:
         view.waiting(str(path))
-    async with asyncio.TaskGroup() as tasks:
+    async with told_of_brain(connection, view) if watch else nullcontext(), asyncio.TaskGroup() as tasks:
         for path in paths:
             tasks.create_task(one(path))
 

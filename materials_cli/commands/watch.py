@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from materials.v1 import material_pb2
 
+from materials_cli.brain_health import told_of_brain
 from materials_cli.commands.running import DEFAULT_RETRIES, Json, Retries, make_view, run_with_view
 from materials_cli.connection import Connection
 from materials_cli.errors import CommandError, MaterialFailed, WrongUsage
@@ -66,7 +67,7 @@ async def _watch_all(connection: Connection, ids: Iterable[str], view: View, bac
         except CommandError as error:
             view.failed({"id": material_id}, error)
 
-    async with asyncio.TaskGroup() as tasks:
+    async with told_of_brain(connection, view), asyncio.TaskGroup() as tasks:
         for material_id in dict.fromkeys(ids):
             tasks.create_task(one(material_id))
 
@@ -74,7 +75,7 @@ async def _watch_all(connection: Connection, ids: Iterable[str], view: View, bac
 async def _watch_course(connection: Connection, course: str, view: View, backoff: Backoff) -> None:
     attempts = Attempts(backoff, connection.service("status"), f"course {course}", view.notice)
     view.snapshot_begins()
-    async with aclosing(watch_course(connection, course, attempts)) as events:
+    async with told_of_brain(connection, view), aclosing(watch_course(connection, course, attempts)) as events:
         async for event in events:
             match event:
                 case Deleted(material_id):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import socket
 import subprocess
 import sys
@@ -46,6 +47,15 @@ async def test_work_waits_for_the_brain_without_burning_an_attempt_and_begins_wh
         async with stack.client() as client:
             course = unique_course()
             materials = [await client.upload(f"note {n} on comets".encode(), course=course) for n in range(3)]
+            # Whoever watches is told why nothing happens.
+            watching = await asyncio.create_subprocess_exec(
+                *(sys.executable, "-m", "materials_cli", "watch", *[material.id for material in materials]),
+                env={**os.environ, "MATERIALS_STACK": str(stack.data_dir / "stack.json")},
+                stdout=asyncio.subprocess.DEVNULL,
+                stderr=asyncio.subprocess.PIPE,
+            )
+            assert watching.stderr is not None
+            assert b"the AI Brain is away" in await asyncio.wait_for(watching.stderr.readline(), 60)
             brain = subprocess.Popen(
                 [sys.executable, "-m", "local_brain", "--host", "127.0.0.1", "--port", str(port)],
                 stderr=subprocess.DEVNULL,
@@ -54,6 +64,7 @@ async def test_work_waits_for_the_brain_without_burning_an_attempt_and_begins_wh
                 assert states[0].processing_status == material_pb2.PROCESSING_STATUS_PENDING
                 assert states[-1].processing_status == material_pb2.PROCESSING_STATUS_COMPLETED
                 assert states[-1].attempt == 1
+            assert await asyncio.wait_for(watching.wait(), 60) == 0
         await brain_health(stack, health_pb2.HealthCheckResponse.SERVING)
     finally:
         stack.stop()
