@@ -10,6 +10,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
+from dataclasses import dataclass
 from uuid import UUID
 
 from materials.v1 import errors_pb2
@@ -25,6 +26,25 @@ from status_service.opaque_tokens import OpaqueTokens
 from status_service.record import COMPLETED, FAILED, Record
 
 SNAPSHOT_ROWS = 500
+
+
+@dataclass
+class _Walk:
+    """One caller's way along a course's revisions."""
+
+    caller: Caller
+    course_id: str
+    position: int
+    fresh_snapshot: bool
+
+    def steps_to(self, change: CourseChange) -> bool:
+        """Moves on to the change; whether it is news to the caller."""
+        if change.course_revision <= self.position:
+            return False
+        self.position = change.course_revision
+        if change.deleted and self.fresh_snapshot:
+            return False
+        return self.caller.may_read(owner_id=change.material.owner_id, course_id=self.course_id)
 
 
 class Watching:
@@ -66,50 +86,44 @@ class Watching:
 
     async def course(self, caller: Caller, course_id: str, resume_token: str) -> AsyncIterator[pb.WatchCourseResponse]:
         """A course's snapshot, or what is newer than the token, then every change that the caller may see."""
-        position = self._resume(course_id, resume_token)
-        resumed = bool(resume_token)
+        walk = _Walk(caller, course_id, self._resume(course_id, resume_token), fresh_snapshot=not resume_token)
         async with self._mailbox(course_id) as mailbox:
-            if resumed:
-                row = await self._postgres.fetchrow(record_store.COURSE_REVISION, course_id)
-                if position > (row["revision"] if row else 0):
-                    raise invalid_resume_token()
-            snapshot = True
+            row = await self._postgres.fetchrow(record_store.COURSE_REVISION, course_id)
+            if walk.position > (row["revision"] if row else 0):
+                raise invalid_resume_token()
+            async for change in self._newer(walk):
+                yield self._course_response(walk, change)
+            walk.fresh_snapshot = False
+            yield pb.WatchCourseResponse(snapshot_complete=pb.SnapshotComplete(), resume_token=self._token(walk))
             while True:
-                # Everything between the position and now, a page at a time.
-                while True:
-                    rows = await self._postgres.fetch(record_store.COURSE_SINCE, course_id, position, SNAPSHOT_ROWS)
-                    for record in map(record_store.to_record, rows):
-                        position = record.course_revision
-                        change = CourseChange(to_material(record), position, record.deleted_at is not None)
-                        if caller.may_read(owner_id=record.owner_id, course_id=course_id) and not (
-                            snapshot and not resumed and change.deleted
-                        ):
-                            yield self._course_response(course_id, change, complete=resumed or not snapshot)
-                    if len(rows) < SNAPSHOT_ROWS:
-                        break
-                if snapshot:
-                    snapshot = False
-                    yield pb.WatchCourseResponse(
-                        snapshot_complete=pb.SnapshotComplete(), resume_token=self._token(course_id, position)
-                    )
-                lagging = False
-                while not lagging:
-                    changes, lagging = await self._next(mailbox)
-                    for change in changes if not lagging else ():
-                        if change.course_revision <= position:
-                            continue
-                        position = change.course_revision
-                        if caller.may_read(owner_id=change.material.owner_id, course_id=course_id):
-                            yield self._course_response(course_id, change, complete=True)
+                changes, lagging = await self._next(mailbox)
+                if lagging:
+                    async for change in self._newer(walk):
+                        yield self._course_response(walk, change)
+                for change in changes:
+                    if walk.steps_to(change):
+                        yield self._course_response(walk, change)
 
-    def _course_response(self, course_id: str, change: CourseChange, *, complete: bool) -> pb.WatchCourseResponse:
-        token = self._token(course_id, change.course_revision) if complete else ""
+    async def _newer(self, walk: _Walk) -> AsyncIterator[CourseChange]:
+        """What the record holds beyond the walk's position, as far as the caller may see it, a page at a time."""
+        more = True
+        while more:
+            rows = await self._postgres.fetch(record_store.COURSE_SINCE, walk.course_id, walk.position, SNAPSHOT_ROWS)
+            for record in map(record_store.to_record, rows):
+                change = CourseChange(to_material(record), record.course_revision, record.deleted_at is not None)
+                if walk.steps_to(change):
+                    yield change
+            more = len(rows) == SNAPSHOT_ROWS
+
+    def _course_response(self, walk: _Walk, change: CourseChange) -> pb.WatchCourseResponse:
+        # A snapshot that is cut begins again, as the contract says: deletions are not told in it.
+        token = "" if walk.fresh_snapshot else self._token(walk)
         if change.deleted:
             return pb.WatchCourseResponse(deleted_material_id=change.material.id, resume_token=token)
         return pb.WatchCourseResponse(material=change.material, resume_token=token)
 
-    def _token(self, course_id: str, position: int) -> str:
-        return self._tokens.seal({"course": course_id, "revision": position})
+    def _token(self, walk: _Walk) -> str:
+        return self._tokens.seal({"course": walk.course_id, "revision": walk.position})
 
     def _resume(self, course_id: str, token: str) -> int:
         if not token:
