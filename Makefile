@@ -4,6 +4,7 @@
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
+LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 STUBS := build/stubs/materials/v1/__init__.py
 PROTOS := $(wildcard protos/materials/v1/*.proto)
@@ -48,13 +49,16 @@ protos: $(INSTALLED) ## generate the typed stubs from protos/ into build/stubs
 
 install: $(INSTALLED) $(STUBS) ## make .venv from the lock file (done by the other targets when needed)
 
-$(INSTALLED): requirements/lock.txt pyproject.toml hatch_build.py
+$(LOCKED): requirements/lock.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || \
 	  { echo "Python 3.11 or newer is needed; this is $$($(PYTHON) --version). Try: make PYTHON=python3.12"; exit 1; }
 	@echo "Installing into $(VENV): once, about a minute."
 	@test -x $(BIN)/python || $(PYTHON) -m venv $(VENV) || \
 	  { echo "Python's venv module is missing; on Debian: apt install python3-venv"; rm -rf $(VENV); exit 1; }
 	@$(BIN)/python -m pip install --require-hashes --no-deps -r requirements/lock.txt
+	@touch $@
+
+$(INSTALLED): $(LOCKED) pyproject.toml hatch_build.py
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
