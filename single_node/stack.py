@@ -64,7 +64,6 @@ SERVICES = (
         frozenset(
             {
                 "STATUS_ENDPOINT",
-                "INGEST_ENDPOINT",
                 "NATS_URL",
                 "OBJECT_STORE_URL",
                 "PROCESSOR_DATABASE_URL",
