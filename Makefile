@@ -9,8 +9,8 @@ INSTALLED := $(VENV)/.installed
 STUBS := build/stubs/materials/v1/__init__.py
 PROTOS := $(wildcard protos/materials/v1/*.proto)
 PACKAGES := servicekit ingest_service status_service processor_service local_brain single_node materials_cli
-# The contracts must stay compatible with the last release, or with the last commit where there is none yet.
-BASELINE = $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || git rev-parse --verify HEAD 2>/dev/null)
+# The contracts must stay compatible with the last release, or with the commit before where there is none yet.
+BASELINE = $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || git rev-parse --short --verify HEAD~1 2>/dev/null || git rev-parse --short --verify HEAD 2>/dev/null)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 .DEFAULT_GOAL := help
@@ -38,7 +38,7 @@ lint: install ## ruff, mypy, import-linter, buf lint and buf breaking
 	@$(BIN)/lint-imports --no-cache
 	@$(BIN)/buf lint
 	@if [ -n "$(BASELINE)" ]; then \
-	  $(BIN)/buf breaking --against ".git#ref=$(BASELINE)" && echo "contracts are compatible with $(BASELINE)"; \
+	  $(BIN)/buf breaking --against ".git#ref=$(BASELINE)" && echo "the contracts break nothing that $(BASELINE) had"; \
 	else echo "NOT CHECKED: breaking changes of the contracts (no git history here)"; fi
 
 format: install ## let ruff format and mend what it can

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import tempfile
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, SecretStr
+from pydantic import AfterValidator, Field, SecretStr
 
-from servicekit.settings import ServiceSettings
+from servicekit.settings import ServiceSettings, http_url, postgres_url
 
 
 class ProcessorSettings(ServiceSettings):
@@ -17,7 +18,7 @@ class ProcessorSettings(ServiceSettings):
     status_endpoint: str = Field(
         "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
     )
-    processor_database_url: SecretStr = Field(
+    processor_database_url: Annotated[SecretStr, AfterValidator(postgres_url)] = Field(
         description="Postgres of the index: postgresql://user:password@host:port/database"
     )
     processor_database_schema: str = Field(
@@ -31,7 +32,9 @@ class ProcessorSettings(ServiceSettings):
         "file:///var/lib/course-materials/objects",
         description="where Ingest keeps the bytes: any obstore URL (file://, s3://, gs://, az://)",
     )
-    ai_brain_endpoint: str = Field("http://localhost:8001", description="the AI Brain's address")
+    ai_brain_endpoint: Annotated[str, AfterValidator(http_url)] = Field(
+        "http://localhost:8001", description="the AI Brain's address"
+    )
     ai_brain_timeout: float = Field(300.0, gt=0, description="longest wait for one reply of the Brain, in seconds")
     ai_brain_token: SecretStr = Field(SecretStr(""), description="bearer token for the Brain's proxy, if it wants one")
     ai_brain_ca_file: Path | None = Field(

@@ -34,7 +34,7 @@ _SERVICE_CONFIG: dict[str, Any] = {
     ],
 }
 
-_OPTIONS: list[tuple[str, Any]] = [
+CHANNEL_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -55,7 +55,7 @@ def target_of(endpoint: str) -> str:
 
 def open_channel(endpoint: str) -> grpc.aio.Channel:
     """An asynchronous channel; connects when first used and again whenever needed."""
-    return grpc.aio.insecure_channel(target_of(endpoint), options=_OPTIONS)
+    return grpc.aio.insecure_channel(target_of(endpoint), options=CHANNEL_OPTIONS)
 
 
 def bearer(token: str) -> list[tuple[str, str]]:

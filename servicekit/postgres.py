@@ -7,13 +7,14 @@ once: the first one migrates, the others find nothing to do. Each file is one tr
 from __future__ import annotations
 
 import asyncio
+import logging
+import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
 from typing import Any, TypeAlias, TypeVar
 
 import asyncpg
-import stamina
 import structlog
 from materials.v1 import errors_pb2
 from pogo_core.util import migrate
@@ -21,7 +22,11 @@ from pogo_core.util import migrate
 from servicekit.errors import Unavailable
 
 log = structlog.get_logger()
+#: pogo tells of each migration as a warning; that one was applied is no reason to worry.
+_quiet = logging.getLogger("migrations")
+_quiet.setLevel(logging.ERROR)
 
+START_SECONDS = 45.0
 MIGRATION_LOCK = 0x6D6174657269616C  # "material" in ASCII: one lock for all services of a database
 
 #: What a caller may try again: the server is away, restarting, out of connections, or asked for another try.
@@ -68,9 +73,18 @@ class Postgres:
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Waits for the server with backoff (up to 45 s), migrates, opens the pool. Raises the last connection error."""
-        async for attempt in stamina.retry_context(on=TRANSIENT_ERRORS, attempts=None, timeout=45.0, wait_max=2.0):
-            with attempt:
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        pause = 0.1
+        while True:
+            try:
                 await self._migrate()
+                break
+            except TRANSIENT_ERRORS as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                log.warning("waiting for Postgres", schema=self._schema, error=type(error).__name__)
+            pause = min(2.0, pause * 2)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=1,
@@ -109,7 +123,7 @@ class Postgres:
         )
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-            await migrate.apply(connection, self._migrations, schema_name=self._schema)
+            await migrate.apply(connection, self._migrations, schema_name=self._schema, logger=_quiet)
         finally:
             # Ends the session, and with it the lock.
             await connection.close(timeout=5.0)

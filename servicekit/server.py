@@ -34,7 +34,7 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_time_ms", 20_000),
     ("grpc.keepalive_timeout_ms", 10_000),
     ("grpc.keepalive_permit_without_calls", 1),
-    ("grpc.http2.min_recv_ping_interval_without_data_ms", 5_000),
+    ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 5),
     ("grpc.max_concurrent_streams", 2_000),
     # Calls that have come and not yet been looked at. Past its own limit of 1,000 gRPC drops some with CANCELLED, which no client takes for

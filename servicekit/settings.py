@@ -6,11 +6,16 @@ with its meaning and default; a missing or wrong one stops the start with one cl
 
 from __future__ import annotations
 
+import re
 import sys
 from typing import Literal, NoReturn, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
+from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+#: 128 bits, were they random; RFC 7518 section 3.2 asks for more, and for random ones.
+LEAST_KEY_CHARACTERS = 16
 
 
 class ServiceSettings(BaseSettings):
@@ -36,7 +41,7 @@ class ServiceSettings(BaseSettings):
         "", description="the `iss` that users' tokens must carry; empty: any but the services' own"
     )
     service_token_secret: SecretStr = Field(
-        min_length=16,
+        min_length=LEAST_KEY_CHARACTERS,
         description="HS256 key of the services' own identities, the same for all services; at least 16 characters",
     )
     nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server, or several with commas")
@@ -44,6 +49,20 @@ class ServiceSettings(BaseSettings):
     max_concurrent_calls: int = Field(
         10_000, gt=0, description="calls served at once; more are refused with RESOURCE_EXHAUSTED"
     )
+
+    @field_validator("listen_address")
+    @classmethod
+    def _is_an_address(cls, address: str) -> str:
+        if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\s/]+):[0-9]{1,5}", address):
+            raise ValueError("must be host:port, such as 0.0.0.0:50051")
+        return address
+
+    @field_validator("auth_hs256_secret")
+    @classmethod
+    def _is_long_enough(cls, secret: SecretStr) -> SecretStr:
+        if 0 < len(secret.get_secret_value()) < LEAST_KEY_CHARACTERS:
+            raise ValueError(f"must have at least {LEAST_KEY_CHARACTERS} characters: a short key can be guessed")
+        return secret
 
     @field_validator("auth_jwks_url")
     @classmethod
@@ -63,6 +82,20 @@ class ServiceSettings(BaseSettings):
         return secret
 
 
+def postgres_url(url: SecretStr) -> SecretStr:
+    """For fields that name a database. Raises ValueError for what can never connect."""
+    if not url.get_secret_value().startswith(("postgresql://", "postgres://")):
+        raise ValueError("must begin with postgresql://")
+    return url
+
+
+def http_url(url: str) -> str:
+    """For fields that name an HTTP service. Raises ValueError for what can never be called."""
+    if not re.fullmatch(r"https?://[^\s/]+.*", url):
+        raise ValueError("must begin with http:// or https:// and name a host")
+    return url
+
+
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)
 
 
@@ -76,7 +109,7 @@ def load_settings(kind: type[SettingsT], argv: list[str], purpose: str) -> Setti
     try:
         return kind()
     except ValidationError as error:
-        _fail([f"{'_'.join(map(str, item['loc'])).upper()}: {item['msg']}" for item in error.errors()])
+        _fail([f"{'_'.join(map(str, item['loc'])).upper()}: {_in_words(item)}" for item in error.errors()])
 
 
 def help_text(kind: type[ServiceSettings], purpose: str) -> str:
@@ -92,6 +125,18 @@ def help_text(kind: type[ServiceSettings], purpose: str) -> str:
             shown = f"default {default!r}"
         lines += [f"  {name.upper()}  ({shown})", f"      {field.description}"]
     return "\n".join(lines)
+
+
+def _in_words(problem: ErrorDetails) -> str:
+    match problem["type"]:
+        case "missing":
+            return "is not set; --help says what it is"
+        case "too_short":
+            return f"must have at least {problem['ctx']['min_length']} characters"
+        case "value_error":
+            return str(problem["ctx"]["error"])
+        case _:
+            return problem["msg"]
 
 
 def _fail(problems: list[str]) -> NoReturn:

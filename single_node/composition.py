@@ -77,6 +77,7 @@ class _Run:
 
     async def run(self) -> None:
         """Starts, announces, waits for the signal, stops."""
+        self._tell("Starting Postgres, NATS, the AI Brain and the services …")
         await asyncio.to_thread(end_leftovers, self._directory.processes, self._directory.root, say)
         self._directory.stack.unlink(missing_ok=True)
         async with asyncio.TaskGroup() as tasks:
@@ -101,10 +102,17 @@ class _Run:
                 await asyncio.wait({starting, stopping})
                 self._announced = None
                 self._directory.stack.unlink(missing_ok=True)
+                self._tell("Stopping …")
                 await supervisor.stop()
                 self._directory.processes.unlink(missing_ok=True)
+                self._tell(f"Stopped. Everything is kept in {self._directory.root}.")
         if failure is not None:
             raise failure
+
+    def _tell(self, message: str) -> None:
+        """For people: what takes a while is said."""
+        if not self._options.as_json:
+            say(message)
 
     async def _start(self, supervisor: Supervisor) -> SingleNodeError | None:
         """What keeps the stack from starting; None when all of it is ready."""

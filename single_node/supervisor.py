@@ -32,6 +32,8 @@ READY_SECONDS = 120.0
 GROUP_GONE_SECONDS = 0.5
 LOG_ROTATED_AT_BYTES = 16 * 1024 * 1024
 LOG_TAIL_LINES = 15
+# What a service exits with when it refuses its settings.
+WRONG_SETTINGS = 2
 
 
 class Supervisor:
@@ -113,6 +115,7 @@ class _Kept:
         self._on_change = on_change
         self._chance = chance
         self._ready = False
+        self._exit_code: int | None = None
         self._gave_up: asyncio.Future[str] = asyncio.get_running_loop().create_future()
 
     async def keep(self) -> None:
@@ -128,9 +131,15 @@ class _Kept:
                 lived=time.monotonic() - began,
                 was_ready=self._ready,
                 chance=self._chance.random(),
+                wrong_settings=self._exit_code == WRONG_SETTINGS,
             )
             if isinstance(decision, GiveUp):
-                self._gave_up.set_result(f"{death}; that was death number {decision.deaths} before it was ready")
+                why = (
+                    "its settings are wrong"
+                    if self._exit_code == WRONG_SETTINGS
+                    else f"that was death number {decision.deaths} before it was ready"
+                )
+                self._gave_up.set_result(f"{death}; {why}")
                 return
             deaths, restarts = decision.deaths, restarts + 1
             self._say(f"{death}; restarting in {decision.delay:.1f} s")
@@ -178,7 +187,7 @@ class _Kept:
             # Also after a graceful end: what the process has started must not outlive it.
             _signal_group(process.pid, signal.SIGKILL)
             stopping.cancel()
-            code = await dying
+            self._exit_code = code = await dying
             self.running = None
         await _until_group_is_gone(process.pid)
         return None if self.stopping.is_set() else f"{name} (pid {process.pid}) {_cause_of_death(code)}"

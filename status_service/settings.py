@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field, SecretStr
+from typing import Annotated
 
-from servicekit.settings import ServiceSettings
+from pydantic import AfterValidator, Field, SecretStr
+
+from servicekit.settings import ServiceSettings, postgres_url
 
 
 class StatusSettings(ServiceSettings):
     """The record of materials."""
 
     listen_address: str = Field("0.0.0.0:50052", description="host:port that the gRPC server listens on")
-    status_database_url: SecretStr = Field(
+    status_database_url: Annotated[SecretStr, AfterValidator(postgres_url)] = Field(
         description="Postgres of the record: postgresql://user:password@host:port/database"
     )
     status_database_schema: str = Field(
