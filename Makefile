@@ -13,6 +13,8 @@ PACKAGES := servicekit ingest_service status_service processor_service local_bra
 BASELINE = $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || git rev-parse --short --verify HEAD~1 2>/dev/null || git rev-parse --short --verify HEAD 2>/dev/null)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
+# Through the environment, so that no character of a file name means anything to make or the shell.
+export DEMO_FILE := $(value FILE)
 .DEFAULT_GOAL := help
 .PHONY: help demo run test test-fast lint format protos install lock clean
 
@@ -20,7 +22,7 @@ help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 demo: install ## start everything, upload two documents (or FILE=my.pdf), watch, search, stop
-	@$(BIN)/python -m single_node.demo $(if $(FILE),"$(FILE)")
+	@$(BIN)/python -m single_node.demo $${DEMO_FILE:+"$$DEMO_FILE"}
 
 run: install ## start everything and keep it up until Ctrl-C (DATA=directory)
 	@exec $(BIN)/python -m single_node --data-dir "$(or $(DATA),.local/run)" $(ARGS)
