@@ -154,9 +154,8 @@ def run(files: Sequence[Path], console: Console) -> None:
     """The whole demo. Raises DemoFailed."""
     for file in files:
         if not file.is_file():
-            raise DemoFailed(
-                f"there is no file {str(file)!r}; give the path of a PDF, image or text: make demo FILE=my.pdf"
-            )
+            what = "is a folder" if file.is_dir() else "is not there"
+            raise DemoFailed(f"{str(file)!r} {what}; give the path of a PDF, image or text: make demo FILE=my.pdf")
     samples = [] if files else write_samples(DATA_DIR / "samples")
     with running_stack(console):
         # A course of its own, so that earlier runs on the same data do not answer this one's questions.
