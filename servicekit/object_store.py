@@ -8,6 +8,7 @@ word through its queue, never by cancellation, since cancelling in the middle of
 from __future__ import annotations
 
 import asyncio
+import errno
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
@@ -25,7 +26,8 @@ _QUEUED_CHUNKS = 1
 #: S3 wants parts of at least 5 MiB, but for the last; a local file has no such wish.
 _PART_BYTES = {"file": 1024 * 1024}
 _DEFAULT_PART_BYTES = 5 * 1024 * 1024
-_FULL_ERRNOS = (28, 122)  # ENOSPC, EDQUOT
+_FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
+_FULL_WORDS = ("No space left", "quota exceeded", "os error 28")
 
 
 class ObjectMissing(Exception):
@@ -180,14 +182,13 @@ class _translated:
             return
         if isinstance(error, FileNotFoundError):
             raise ObjectMissing from error
-        if isinstance(error, OSError) and (
-            error.errno in _FULL_ERRNOS or "No space left" in str(error) or "quota" in str(error)
-        ):
-            raise _full() from error
         if isinstance(error, Exception):
-            if "No space left" in str(error) or "os error 28" in str(error):
-                raise _full() from error
-            raise _unavailable() from error
+            raise (_full() if _says_full(error) else _unavailable()) from error
+
+
+def _says_full(error: Exception) -> bool:
+    # Local stores raise errors of the standard library or of their own, with the system's words in them.
+    return getattr(error, "errno", None) in _FULL_ERRNOS or any(word in str(error) for word in _FULL_WORDS)
 
 
 def _unavailable() -> Unavailable:
