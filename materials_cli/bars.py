@@ -64,6 +64,7 @@ class BarsView(View):
             _FieldColumn("detail", Column(ratio=1, no_wrap=True)),
         )
         self._rows: dict[str, TaskID] = {}
+        self._details: dict[str, str] = {}
         self._snapshot: dict[str, int] | None = None
 
     def __enter__(self) -> Self:
@@ -118,19 +119,26 @@ class BarsView(View):
         else:
             super().failed(subject, error)
 
-    def notice(self, key: str, message: str) -> None:
+    def trying_again(self, key: str, why: str, when: str) -> None:
         if key in self._rows:
-            self._progress.update(self._rows[key], detail=plain(message))
+            self._progress.update(self._rows[key], detail=plain(f"trying again {when}: {why}"))
         else:
-            super().notice(key, message)
+            super().trying_again(key, why, when)
+
+    def connected_again(self, key: str) -> None:
+        if key in self._rows:
+            self._progress.update(self._rows[key], detail=self._details[key])
+        super().connected_again(key)
 
     def _show(self, key: str, label: str, detail: str, done: int, total: int | None) -> None:
         if key not in self._rows:
             self._rows[key] = self._progress.add_task("", total=total, label=plain(label), detail=detail)
+        self._details[key] = detail
         self._progress.update(self._rows[key], completed=done, total=total, detail=detail)
 
     def _drop(self, key: str) -> None:
         if (row := self._rows.pop(key, None)) is not None:
+            del self._details[key]
             self._progress.remove_task(row)
 
     def _line(self, mark: str, name: str, text: str, style: str) -> None:

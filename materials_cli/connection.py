@@ -34,7 +34,7 @@ _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})\Z")
 
 @dataclass(frozen=True)
 class Service:
-    """One service as this command knows it: `address` is host:port (several with commas), `origin` where that was found."""
+    """One service as this command knows it: `address` is host:port (several with commas), `origin` where that was found; may be empty."""
 
     name: str
     address: str
@@ -46,7 +46,7 @@ class Service:
         return f"MATERIALS_{self.name.upper()}"
 
     def __str__(self) -> str:
-        return f"the {self.name} service at {self.address} (from {self.origin})"
+        return f"the {self.name} service at {self.address}" + (f" (from {self.origin})" if self.origin else "")
 
 
 @dataclass(frozen=True)

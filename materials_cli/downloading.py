@@ -1,4 +1,4 @@
-"""A material's bytes to a file: whole and proven by their sha256, or not there at all.
+"""A material's bytes to a file: whole and proven by their sha256, or not there at all. Or to standard output, as they come.
 
 The bytes go to a hidden file beside the target, which gets the target's name when they are complete. A cut download goes on at the byte it was cut at.
 """
@@ -7,12 +7,14 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
+import os
 import re
 import secrets
+import select
+import sys
 import unicodedata
-from collections.abc import Callable
+from collections.abc import Awaitable, Callable
 from pathlib import Path
-from typing import BinaryIO
 
 import grpc
 from materials.v1 import ingest_service_pb2
@@ -23,6 +25,8 @@ from materials_cli.retrying import Attempts
 
 _MAX_NAME_BYTES = 200
 _RESERVED = re.compile(r'[<>:"|?*]')
+#: As many bytes a pipe takes without waiting when it takes any: PIPE_BUF of POSIX, which Windows does not tell.
+_PIPE_BYTES = getattr(select, "PIPE_BUF", 4096)
 
 
 def safe_file_name(name: str, fallback: str) -> str:
@@ -57,18 +61,21 @@ async def download(
 
     def target_of(metadata: ingest_service_pb2.DownloadMetadata) -> Path:
         target = output if output is not None else Path(safe_file_name(metadata.name, material_id))
-        if target.is_dir():
-            raise WrongUsage(f"{target} is a folder; name a file with -o")
-        if target.exists() and not force:
-            raise _exists(target)
+        _check(target, force=force)
         return target
 
+    if output is not None:
+        _check(output, force=force)
     folder = output.parent if output is not None else Path()
     partial = folder / f".{secrets.token_hex(8)}.part"
     try:
-        # Network and page cache take turns here: it is one download a command, so nobody waits for the writes.
         with partial.open("xb") as file:
-            metadata = await _fetch(connection, material_id, file, attempts, progress, check=target_of)
+
+            async def write(chunk: bytes) -> None:
+                # Network and page cache take turns here: it is one download a command, so nobody waits for the writes.
+                file.write(chunk)
+
+            metadata = await _fetch(connection, material_id, write, attempts, progress, check=target_of)
         target = target_of(metadata)
         if not force:
             try:
@@ -86,6 +93,53 @@ async def download(
     return target, metadata
 
 
+async def download_to_standard_output(
+    connection: Connection, material_id: str, *, attempts: Attempts
+) -> ingest_service_pb2.DownloadMetadata:
+    """What is known of the file. Its bytes are out before their sha256 is. Raises CommandError, and BrokenPipeError when nobody reads any more."""
+    try:
+        return await _fetch(
+            connection,
+            material_id,
+            _write_to_standard_output,
+            attempts,
+            progress=lambda done, total: None,
+            check=lambda metadata: None,
+        )
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise CommandError(f"cannot write to standard output: {error.strerror}") from None
+
+
+async def _write_to_standard_output(content: bytes) -> None:
+    """Waits for a slow reader as events do, so that Ctrl-C and SIGTERM are heard meanwhile."""
+    descriptor, left = sys.stdout.fileno(), memoryview(content)
+    loop, size = asyncio.get_running_loop(), _PIPE_BYTES
+    while left:
+        writable = asyncio.Event()
+        try:
+            loop.add_writer(descriptor, writable.set)
+        except (PermissionError, NotImplementedError):  # A plain file, or Windows: writes as they are.
+            size = len(content)
+        else:
+            try:
+                await writable.wait()
+            finally:
+                loop.remove_writer(descriptor)
+        left = left[os.write(descriptor, left[:size]) :]
+
+
+def _check(target: Path, *, force: bool) -> None:
+    """Whether the target may be written. Raises CommandError."""
+    if target.is_dir():
+        raise WrongUsage(f"{target} is a folder; name a file with -o")
+    if target.exists() and not target.is_file():
+        raise WrongUsage(f"{target} is no regular file; name another with -o, or `-o -` for standard output")
+    if target.exists() and not force:
+        raise _exists(target)
+
+
 def _exists(target: Path) -> CommandError:
     return CommandError(f"{target} is there already; choose another name with -o, or replace it with --force")
 
@@ -93,13 +147,13 @@ def _exists(target: Path) -> CommandError:
 async def _fetch(
     connection: Connection,
     material_id: str,
-    file: BinaryIO,
+    write: Callable[[bytes], Awaitable[None]],
     attempts: Attempts,
     progress: Callable[[int, int], None],
     *,
     check: Callable[[ingest_service_pb2.DownloadMetadata], object],
 ) -> ingest_service_pb2.DownloadMetadata:
-    """Writes the bytes to `file`. `check` may refuse on what is known before they come."""
+    """Passes the bytes to `write`. `check` may refuse on what is known before they come."""
     digest, received = hashlib.sha256(), 0
     while True:
         request = ingest_service_pb2.DownloadMaterialRequest(material_id=material_id, offset=received)
@@ -111,7 +165,7 @@ async def _fetch(
             while received < metadata.file_size:
                 chunk = (await _next(call)).chunk
                 attempts.progressed()
-                file.write(chunk)
+                await write(chunk)
                 digest.update(chunk)
                 received += len(chunk)
                 progress(received, metadata.file_size)

@@ -14,6 +14,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from materials.v1 import material_pb2 as pb
 from materials.v1 import processor_service_pb2
 from rich.console import Console
+from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
@@ -67,8 +68,8 @@ def size_text(count: int) -> str:
 
 
 def time_text(moment: Timestamp) -> str:
-    """A moment in the reader's time zone, to the second."""
-    return moment.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S")
+    """A moment in the reader's time zone, which is named, to the second."""
+    return moment.ToDatetime(UTC).astimezone().strftime("%Y-%m-%d %H:%M:%S %Z")
 
 
 def status_name(status: int) -> str:
@@ -89,7 +90,10 @@ def state_text(material: pb.Material) -> str:
     ended = material.processing_status == pb.PROCESSING_STATUS_COMPLETED
     blank = "no text found" if ended and not material.has_embedding else ""
     again = "can be retried" if material.retryable else ""
-    words = [reason, stage, pages, blank, material.status_message, material.error_message.rstrip("."), again]
+    error = material.error_message.rstrip(".")
+    if reason and error.startswith(reason):  # "cancelled by …" says both.
+        reason, error = error, ""
+    words = [reason, stage, pages, blank, material.status_message, error, again]
     text = ", ".join(plain(word) for word in words if word)
     return status_name(material.processing_status) + (f": {text}" if text else "")
 
@@ -130,8 +134,19 @@ def print_materials(materials: Sequence[pb.Material], *, one_course: bool) -> No
     screen.print(table)
 
 
-def print_material(material: pb.Material) -> None:
-    """Everything worth knowing of one material, a line each."""
+def searchable_text(material: pb.Material) -> str:
+    """What of a material search can find: pages can be found from the moment they are read."""
+    if material.has_embedding:
+        return "yes"
+    if material.processing_status == pb.PROCESSING_STATUS_COMPLETED:
+        return "no"
+    if material.pages_done:
+        return f"the pages read so far ({material.pages_done} of {material.pages_total})"
+    return "no" if material.processing_status == pb.PROCESSING_STATUS_FAILED else "not yet"
+
+
+def print_material(material: pb.Material, *, waiting_for: str) -> None:
+    """Everything worth knowing of one material, a line each. `waiting_for` is beyond its record; may be empty."""
     reason = short_name(pb.FailureReason.DESCRIPTOR, material.failure_reason)
     lines = {
         "id": material.id,
@@ -139,7 +154,8 @@ def print_material(material: pb.Material) -> None:
         "course": material.course_id,
         "owner": material.owner_id,
         "status": state_text(material),
-        "searchable": "yes" if material.has_embedding else "no",
+        **({"waiting for": waiting_for} if waiting_for else {}),
+        "searchable": searchable_text(material),
         "type": material.media_type,
         "size": f"{material.file_size} bytes ({size_text(material.file_size)})",
         "sha256": material.sha256,
@@ -162,11 +178,24 @@ def print_history(transitions: Iterable[pb.MaterialTransition]) -> None:
     """A line for each change, oldest first."""
     for each in transitions:
         before = short_name(pb.ProcessingStatus.DESCRIPTOR, each.from_status) or "-"
-        reason = short_name(pb.FailureReason.DESCRIPTOR, each.failure_reason) or ""
         change = f"{before} -> {status_name(each.to_status)}"
-        details = " ".join(word for word in (reason, each.message) if word)
+        details = _details_of(each)
         line = f"{time_text(each.created_at)}  {each.event:<14} {change:<24} by {each.actor}"
         print(plain(line + (f": {details}" if details else "")), flush=True)
+
+
+def _details_of(transition: pb.MaterialTransition) -> str:
+    """Why, as far as event and actor do not say it already."""
+    reason = short_name(pb.FailureReason.DESCRIPTOR, transition.failure_reason) or ""
+    message = "" if transition.message == f"{transition.event} by {transition.actor}" else transition.message
+    said = reason == transition.event or message.startswith(reason)
+    return " ".join(word for word in ("" if said else reason, message) if word)
+
+
+def without_heading(excerpt: str, heading: str) -> str:
+    """A passage without the heading it begins with: as a Markdown line or a line of its own."""
+    first, _, rest = excerpt.lstrip().partition("\n")
+    return rest if heading and first.strip("#").split() == heading.strip("#").split() else excerpt
 
 
 def excerpt_text(text: str) -> str:
@@ -179,8 +208,8 @@ def print_results(results: Sequence[processor_service_pb2.SearchResult]) -> None
     """Best first; elsewhere lines of rank, score, material id, page, name, excerpt."""
     screen = console()
     for rank, each in enumerate(results, start=1):
-        excerpt = excerpt_text(each.excerpt)
         if not screen.is_terminal:
+            excerpt = excerpt_text(each.excerpt)
             print_plain(rank, f"{each.score:.3f}", each.material_id, each.page_number, each.material_name, excerpt)
             continue
         screen.print(
@@ -191,6 +220,8 @@ def print_results(results: Sequence[processor_service_pb2.SearchResult]) -> None
                 (f"  score {each.score:.3f}  {each.material_id}", "dim"),
             )
         )
-        if each.heading:
-            screen.print(Text(f"   {excerpt_text(each.heading)}", style="italic"))
-        screen.print(Text(excerpt), end="\n\n")
+        texts = [Text(excerpt_text(each.heading), style="italic")] if each.heading else []
+        texts.append(Text(excerpt_text(without_heading(each.excerpt, each.heading))))
+        for text in filter(None, texts):
+            screen.print(Padding(text, (0, 0, 0, 3)))
+        screen.print()

@@ -9,8 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from typing import Protocol
 
 import grpc
 
@@ -45,15 +45,27 @@ def worth_retrying(error: grpc.aio.AioRpcError | TimeoutError) -> bool:
     return retry_delay_of(error) is not None or reason_of_status(status_of(error)) == "UPLOAD_TOO_SLOW"
 
 
-class Attempts:
-    """The tries at one stream. `notice` is told of each wait: the subject, and a line."""
+class Watcher(Protocol):
+    """Whoever is told of outages: of each wait for the next try, and of the end of it all."""
 
-    def __init__(self, backoff: Backoff, service: Service, subject: str, notice: Callable[[str, str], None]) -> None:
-        self._backoff, self._service, self._subject, self._notice = backoff, service, subject, notice
+    def trying_again(self, key: str, why: str, when: str) -> None:
+        """The stream of `key` failed; `why` and `when` ("in 0.2 s (1 of 8)") are short."""
+
+    def connected_again(self, key: str) -> None:
+        """The stream of `key`, which had failed, brings something again."""
+
+
+class Attempts:
+    """The tries at one stream. The watcher is told of each wait, and when something comes again; the subject is the key."""
+
+    def __init__(self, backoff: Backoff, service: Service, subject: str, watcher: Watcher) -> None:
+        self._backoff, self._service, self._subject, self._watcher = backoff, service, subject, watcher
         self._failures = 0
 
     def progressed(self) -> None:
-        """Something new came: failures before it do not count any more."""
+        """Something came: failures before it do not count any more."""
+        if self._failures:
+            self._watcher.connected_again(self._subject)
         self._failures = 0
 
     async def failed(self, error: grpc.aio.AioRpcError | TimeoutError) -> None:
@@ -62,19 +74,20 @@ class Attempts:
         if not worth_retrying(error):
             raise explained from error
         asked = retry_delay_of(error) if isinstance(error, grpc.aio.AioRpcError) else None
-        await self._wait(explained, asked)
+        # Where the address was found, and what to do, is said when all tries have failed.
+        why = explain(error, replace(self._service, origin="")).message.partition(";")[0]
+        await self._wait(explained, asked, why)
 
     async def cut(self) -> None:
         """As `failed`, for a stream that ended without an error before its time."""
-        await self._wait(Unreachable(f"{self._subject}: {self._service} ended the stream early; try again"), None)
+        early = Unreachable(f"{self._subject}: {self._service} ended the stream early; try again")
+        await self._wait(early, None, f"the {self._service.name} service ended the stream early")
 
-    async def _wait(self, error: CommandError, asked: float | None) -> None:
+    async def _wait(self, error: CommandError, asked: float | None, why: str) -> None:
         self._failures += 1
         delay = self._backoff.delay(self._failures, asked, random.random())
         if delay is None:
             raise error
-        why = error.message.partition(";")[0]  # What to do about it is said when all tries have failed.
-        self._notice(
-            self._subject, f"trying again in {delay:.1f} s ({self._failures} of {self._backoff.retries}): {why}"
-        )
+        when = f"in {delay:.1f} s ({self._failures} of {self._backoff.retries})"
+        self._watcher.trying_again(self._subject, why, when)
         await asyncio.sleep(delay)

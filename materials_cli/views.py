@@ -29,6 +29,7 @@ class View(AbstractContextManager["View"]):
         self.errors: list[CommandError] = []
         self._unsent: dict[str, None] = {}
         self._running: dict[str, None] = {}
+        self._outages: set[str] = set()
 
     def __enter__(self) -> Self:
         return self
@@ -47,6 +48,7 @@ class View(AbstractContextManager["View"]):
 
     def uploaded(self, file: str, material: pb.Material) -> None:
         """A file is with the service, and will be processed whatever happens here."""
+        self._outages.discard(file)
         self._unsent.pop(file, None)
         self._note(material)
 
@@ -68,12 +70,25 @@ class View(AbstractContextManager["View"]):
         """One item failed. `subject` names it for scripts: `{"file": …}` or `{"id": …}`."""
         self._unsent.pop(str(subject.get("file")), None)
         self._running.pop(str(subject.get("id")), None)
+        self._outages.difference_update(map(str, subject.values()))
         self.errors.append(error)
         print_error(error.message)
 
-    def notice(self, key: str, message: str) -> None:
-        """A wait of a file or a material on its way."""
+    def notice(self, message: str) -> None:
+        """What concerns all materials."""
         print_notice(message)
+
+    def trying_again(self, key: str, why: str, when: str) -> None:
+        """A file, a material or a course waits for the next try: a line for the first of an outage."""
+        if key not in self._outages:
+            self._outages.add(key)
+            print_notice(f"{key}: {why}; trying again")
+
+    def connected_again(self, key: str) -> None:
+        """An outage is over."""
+        if key in self._outages:
+            self._outages.remove(key)
+            print_notice(f"{key}: connected again")
 
     def interrupted(self) -> None:
         """Says what goes on without this command, and what does not."""
@@ -103,6 +118,10 @@ class LinesView(View):
     def changed(self, material: pb.Material) -> None:
         super().changed(material)
         print_plain(material.id, state_text(material), material.name)
+
+    def unchanged(self, material: pb.Material, why: str) -> None:
+        """A change that was asked for had nothing to do."""
+        print_plain(material.id, why, material.name)
 
     def deleted(self, material_id: str) -> None:
         super().deleted(material_id)

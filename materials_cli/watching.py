@@ -1,6 +1,6 @@
 """Watches that go on by themselves where they were cut.
 
-A watch of a material resumes after the last revision seen, one of a course with the last resume token. A snapshot that was cut is asked for again; what of
+A watch of a material resumes with the last revision seen, one of a course with the last resume token. A snapshot that was cut is asked for again; what of
 it was seen before is not told twice, and what is missing from the new one was deleted in between.
 """
 
@@ -31,7 +31,9 @@ async def watch_material(
     """Each state from the present one to the terminal one. Raises CommandError."""
     revision = 0
     while True:
-        request = status_service_pb2.WatchMaterialRequest(material_id=material_id, after_revision=revision)
+        # Also the state known already: it comes at once, and tells that the watch is up again when there is nothing newer.
+        after = max(revision - 1, 0)
+        request = status_service_pb2.WatchMaterialRequest(material_id=material_id, after_revision=after)
         call = connection.status.WatchMaterial(request, metadata=connection.identity)
         try:
             async for response in call:

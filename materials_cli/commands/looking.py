@@ -12,6 +12,7 @@ from typing import Annotated
 import typer
 from materials.v1 import material_pb2, processor_service_pb2, status_service_pb2
 
+from materials_cli.brain_health import brain_is_away
 from materials_cli.commands.running import Course, Json, MaterialId, run
 from materials_cli.connection import CALL_SECONDS, STALL_SECONDS, Connection
 from materials_cli.documents import document, to_json
@@ -108,7 +109,10 @@ async def _show(connection: Connection, material_id: str, history: bool, json: b
         changes = {"history": [document(each) for each in transitions]} if history else {}
         print(to_json(document(response.material) | changes), flush=True)
         return
-    print_material(response.material)
+    pending = response.material.processing_status == material_pb2.PROCESSING_STATUS_PENDING
+    told = "AI Brain" in response.material.status_message
+    away = pending and not told and await brain_is_away(connection)
+    print_material(response.material, waiting_for="the AI Brain, which is away" if away else "")
     if history:
         print()
         print_history(transitions)
@@ -158,7 +162,8 @@ async def _text(connection: Connection, material_id: str, wanted: int, json: boo
     if wanted and not count:
         raise NotFound(f"{material_id}: page {wanted} is not there, or not read yet; see: materials show {material_id}")
     if not count:
-        print_notice(f"no page has been read yet; see: materials show {material_id}")
+        away = "; the AI Brain is away, and what is pending waits for it" if await brain_is_away(connection) else ""
+        print_notice(f"no page has been read yet{away}; see: materials show {material_id}")
 
 
 async def _pages(

@@ -7,7 +7,7 @@ import os
 import signal
 from collections.abc import Callable, Coroutine
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, NoReturn
 
 import typer
 
@@ -61,7 +61,7 @@ def run(work: Callable[[Connection], Coroutine[Any, Any, None]], interrupted: Ca
         raise typer.Exit(ExitCode.TERMINATED) from None
 
 
-def run_with_view(view: View, work: Callable[[Connection], Coroutine[Any, Any, None]]) -> None:
+def run_with_view(view: View, work: Callable[[Connection], Coroutine[Any, Any, None]]) -> NoReturn:
     """As `run`, with a view that is put away before anything else is said; its errors decide the exit code."""
 
     async def shown(connection: Connection) -> None:

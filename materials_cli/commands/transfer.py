@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 from contextlib import nullcontext
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, NoReturn
 
 import typer
 
@@ -15,12 +15,13 @@ from materials_cli.commands.watch import MAX_WATCHES, watch_to_end
 from materials_cli.connection import Connection
 from materials_cli.documents import to_json
 from materials_cli.downloading import download as download_file
+from materials_cli.downloading import download_to_standard_output
 from materials_cli.errors import CommandError, WrongUsage
-from materials_cli.presentation import plain, size_text
+from materials_cli.presentation import plain, print_notice, size_text
 from materials_cli.retrying import Attempts, Backoff
 from materials_cli.uploading import expand_files, shown_name
 from materials_cli.uploading import upload as upload_file
-from materials_cli.views import View
+from materials_cli.views import LinesView, View
 
 #: Uploads on their way at the same time.
 CONCURRENT_UPLOADS = 3
@@ -71,7 +72,7 @@ async def _upload_all(
                     path,
                     course,
                     name or shown_name(path),
-                    Attempts(backoff, ingest, file, view.notice),
+                    Attempts(backoff, ingest, file, view),
                     lambda done, total: view.moved(file, done, total),
                 )
             view.uploaded(file, material)
@@ -92,9 +93,12 @@ async def _upload_all(
 def download(
     material_id: MaterialId,
     output: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            "--output", "-o", metavar="FILE", help="Where to write; else the material's name, made safe, here."
+            "--output",
+            "-o",
+            metavar="FILE",
+            help="Where to write, - for standard output; else the material's name, made safe, here.",
         ),
     ] = None,
     force: Annotated[bool, typer.Option("--force", "-f", help="Replace a file that is there already.")] = False,
@@ -104,23 +108,39 @@ def download(
     """Download the file of a material.
 
     The file appears when it is complete and its sha256 is that of the upload, never in part.
+    With `-o -` the bytes go to standard output as they come; the exit code tells whether they are those of the upload.
     """
+    if output == "-":
+        if json:
+            raise WrongUsage("with `-o -` standard output is the file itself; leave --json out")
+        _download_to_standard_output(material_id, Backoff(retries))
     view = make_view(json=json)
 
     async def fetch(connection: Connection) -> None:
-        attempts = Attempts(Backoff(retries), connection.service("ingest"), material_id, view.notice)
+        attempts = Attempts(Backoff(retries), connection.service("ingest"), material_id, view)
         target, metadata = await download_file(
             connection,
             material_id,
-            output=output,
+            output=Path(output) if output is not None else None,
             force=force,
             attempts=attempts,
-            progress=lambda done, total: view.moved(str(output or material_id), done, total),
+            progress=lambda done, total: view.moved(output or material_id, done, total),
         )
         if json:
             content = {"id": material_id, "file": str(target), "name": metadata.name}
             print(to_json(content | {"file_size": metadata.file_size, "sha256": metadata.sha256}), flush=True)
         else:
             print(f"{plain(str(target))}: {size_text(metadata.file_size)}, sha256 verified", flush=True)
+
+    run_with_view(view, fetch)
+
+
+def _download_to_standard_output(material_id: str, backoff: Backoff) -> NoReturn:
+    view = LinesView()
+
+    async def fetch(connection: Connection) -> None:
+        attempts = Attempts(backoff, connection.service("ingest"), material_id, view)
+        metadata = await download_to_standard_output(connection, material_id, attempts=attempts)
+        print_notice(f"{metadata.name}: {size_text(metadata.file_size)}, sha256 verified")
 
     run_with_view(view, fetch)

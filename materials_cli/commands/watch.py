@@ -48,7 +48,7 @@ def watch(
 
 async def watch_to_end(connection: Connection, material_id: str, view: View, backoff: Backoff) -> None:
     """Shows each state of a material. Raises MaterialFailed when it ends as FAILED, and any CommandError."""
-    attempts = Attempts(backoff, connection.service("status"), material_id, view.notice)
+    attempts = Attempts(backoff, connection.service("status"), material_id, view)
     async with aclosing(watch_material(connection, material_id, attempts)) as states:
         async for material in states:
             view.changed(material)
@@ -73,7 +73,7 @@ async def _watch_all(connection: Connection, ids: Iterable[str], view: View, bac
 
 
 async def _watch_course(connection: Connection, course: str, view: View, backoff: Backoff) -> None:
-    attempts = Attempts(backoff, connection.service("status"), f"course {course}", view.notice)
+    attempts = Attempts(backoff, connection.service("status"), f"course {course}", view)
     view.snapshot_begins()
     async with told_of_brain(connection, view), aclosing(watch_course(connection, course, attempts)) as events:
         async for event in events:

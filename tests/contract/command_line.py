@@ -3,10 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import fcntl
 import json
+import os
+import pty
+import struct
 import sys
+import termios
 from collections.abc import AsyncIterator
-from dataclasses import dataclass
+from contextlib import asynccontextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +41,50 @@ class Result:
 
 
 @dataclass
+class Terminal:
+    """The screen that a command writes on, and the keyboard it reads from."""
+
+    descriptor: int
+    process: asyncio.subprocess.Process
+    screen: bytearray = field(default_factory=bytearray)
+    _more: asyncio.Event = field(default_factory=asyncio.Event)
+    _position: int = 0
+
+    def read(self) -> None:
+        """Takes what was written."""
+        try:
+            self.screen.extend(os.read(self.descriptor, 65536))
+        except OSError:  # The command has closed its side.
+            asyncio.get_running_loop().remove_reader(self.descriptor)
+        self._more.set()
+
+    async def shows(self, text: str) -> None:
+        """Returns when the text is written, after that of the call before."""
+        async with asyncio.timeout(DEADLINE):
+            while (found := self.screen.find(text.encode(), self._position)) < 0:
+                self._more.clear()
+                await self._more.wait()
+        self._position = found + len(text.encode())
+
+    def types(self, text: str) -> None:
+        """As a person at the keyboard."""
+        os.write(self.descriptor, text.encode())
+
+    async def ends(self) -> int:
+        """Waits for the command's end and all it has written; its exit code."""
+        async with asyncio.timeout(DEADLINE):
+            code = await self.process.wait()
+        os.set_blocking(self.descriptor, False)
+        try:
+            while more := os.read(self.descriptor, 65536):
+                self.screen.extend(more)
+        except OSError:
+            pass
+        assert b"Traceback" not in self.screen
+        return code
+
+
+@dataclass
 class Cli:
     """Starts `materials` in a folder of its own."""
 
@@ -51,6 +101,26 @@ class Cli:
             sys.executable, "-m", "materials_cli", *arguments,
             cwd=self.folder, env=self.environment, **(pipes | streams),
         )  # fmt: skip
+
+    @asynccontextmanager
+    async def terminal(self, *arguments: str) -> AsyncIterator[Terminal]:
+        """Starts it on a terminal of 30 lines of 120 characters."""
+        parent, child = pty.openpty()
+        fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
+        self.environment |= {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}
+        process = await self.start(*arguments, stdin=child, stdout=child, stderr=child)
+        os.close(child)
+        terminal = Terminal(parent, process)
+        loop = asyncio.get_running_loop()
+        loop.add_reader(parent, terminal.read)
+        try:
+            yield terminal
+        finally:
+            loop.remove_reader(parent)
+            os.close(parent)
+            if process.returncode is None:
+                process.kill()
+                await process.wait()
 
     async def run(self, *arguments: str) -> Result:
         return await ended(await self.start(*arguments))

@@ -7,6 +7,7 @@ from contextlib import asynccontextmanager
 from typing import Any
 
 import grpc
+from grpc_health.v1 import health, health_pb2_grpc
 from grpc_status import rpc_status
 from materials.v1 import (
     errors_pb2,
@@ -34,12 +35,16 @@ class ScriptedServices(
     status_service_pb2_grpc.StatusServiceServicer,
     processor_service_pb2_grpc.ProcessorServiceServicer,
 ):
-    """Set the scripts by the calls' names; `requests` has what came, in order. A call without a script fails the test's expectation."""
+    """Set the scripts by the calls' names; `requests` has what came, in order. A call without a script fails the test's expectation.
+
+    `health` says what a test sets; at first that the process lives, and nothing of the Brain.
+    """
 
     def __init__(self) -> None:
         self.address = ""
         self.scripts: dict[str, Any] = {}
         self.requests: list[Any] = []
+        self.health = health.aio.HealthServicer()
 
     def on(self, call: str, script: Any) -> None:
         """Answers a call by its name from now on."""
@@ -130,6 +135,7 @@ async def scripted_services() -> AsyncIterator[ScriptedServices]:
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(services, server)
     status_service_pb2_grpc.add_StatusServiceServicer_to_server(services, server)
     processor_service_pb2_grpc.add_ProcessorServiceServicer_to_server(services, server)
+    health_pb2_grpc.add_HealthServicer_to_server(services.health, server)
     services.address = f"127.0.0.1:{server.add_insecure_port('127.0.0.1:0')}"
     await server.start()
     try:

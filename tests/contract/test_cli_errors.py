@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
+import signal
 from typing import Any
 
 import pytest
@@ -10,7 +12,7 @@ from materials.v1 import errors_pb2, status_service_pb2
 from materials.v1 import material_pb2 as pb
 
 from servicekit.errors import ServiceError
-from tests.contract.command_line import ID, OTHER, Cli, material, not_found
+from tests.contract.command_line import DEADLINE, ID, OTHER, Cli, ended, material, not_found
 from tests.contract.scripted_services import TOKEN, ScriptedServices, refuse
 
 
@@ -39,6 +41,85 @@ async def test_nothing_is_deleted_without_a_yes(services: ScriptedServices, cli:
     assert services.requests == []
     result = await cli.run("delete", ID, "--yes", "--json")
     assert (result.code, result.documents) == (0, [{"id": ID, "deleted": True}])
+
+
+async def test_changes_that_had_nothing_to_do_say_so(services: ScriptedServices, cli: Cli) -> None:
+    states = {ID: material(4, "completed"), OTHER: material(3, "failed", id=OTHER, retryable=True)}
+
+    async def get(request: Any, context: Any) -> Any:
+        return status_service_pb2.GetMaterialResponse(material=states[request.material_id])
+
+    async def retry(request: Any, context: Any) -> Any:
+        if request.material_id == OTHER:
+            states[OTHER] = material(5, "pending", id=OTHER)
+        return status_service_pb2.RetryMaterialResponse(material=states[request.material_id])
+
+    async def cancel(request: Any, context: Any) -> Any:
+        if request.material_id == OTHER:
+            states[OTHER] = material(6, "failed", id=OTHER, failure_reason=pb.FAILURE_REASON_CANCELLED)
+        return status_service_pb2.CancelMaterialResponse(material=states[request.material_id])
+
+    services.on("GetMaterial", get)
+    services.on("RetryMaterial", retry)
+    services.on("CancelMaterial", cancel)
+    result = await cli.run("retry", ID, OTHER)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
+        f"{ID}\tnot failed: nothing to retry\tnotes.pdf",
+        f"{OTHER}\tpending\tnotes.pdf",
+    ]
+    result = await cli.run("cancel", ID, OTHER)
+    assert (result.code, result.err) == (0, "")
+    assert result.out.splitlines() == [
+        f"{ID}\talready completed: nothing to cancel\tnotes.pdf",
+        f"{OTHER}\tfailed: cancelled\tnotes.pdf",
+    ]
+
+
+@pytest.mark.parametrize(("answer", "code", "deleted"), [("y\n", 0, [ID, OTHER]), ("n\n", 1, [])])
+async def test_the_question_before_deleting_names_the_materials(
+    services: ScriptedServices, cli: Cli, answer: str, code: int, deleted: list[str]
+) -> None:
+    gone: list[str] = []
+
+    async def batch(request: Any, context: Any) -> Any:
+        known = {ID: material(1, "completed"), OTHER: material(1, "completed", id=OTHER, name="b\x1b.png")}
+        found = [known[each] for each in request.material_ids if each in known]
+        return status_service_pb2.BatchGetMaterialsResponse(materials=found)
+
+    async def delete(request: Any, context: Any) -> Any:
+        gone.append(request.material_id)
+        return status_service_pb2.DeleteMaterialResponse()
+
+    services.on("BatchGetMaterials", batch)
+    services.on("DeleteMaterial", delete)
+    async with cli.terminal("delete", ID, OTHER) as terminal:
+        await terminal.shows("notes.pdf (course algebra)")
+        await terminal.shows(r"b\x1b.png (course algebra)")
+        await terminal.shows("delete 2 materials for good?")
+        terminal.types(answer)
+        assert await terminal.ends() == code
+    assert gone == deleted
+    async with cli.terminal("delete", ID) as terminal:
+        await terminal.shows("delete notes.pdf (course algebra) for good?")
+        terminal.types("n\n")
+        assert await terminal.ends() == 1
+    async with cli.terminal("delete", "unknown") as terminal:
+        await terminal.shows("error: unknown: there is no such material")
+        assert await terminal.ends() == 4
+    assert gone == deleted
+
+
+async def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_word(cli: Cli) -> None:
+    # Found before the installed one: an import that takes for ever.
+    cli.file("typer.py", b"print('loading', flush=True)\nwhile True:\n    pass\n")
+    process = await cli.start("list")
+    assert process.stdout is not None
+    async with asyncio.timeout(DEADLINE):
+        assert await process.stdout.readline() == b"loading\n"
+    process.send_signal(signal.SIGINT)
+    result = await ended(process)
+    assert (result.code, result.out, result.err) == (130, "", "")
 
 
 # --- errors

@@ -2,15 +2,20 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 import os
+import re
+import signal
+import socket
 from collections.abc import AsyncIterator
 from typing import Any
 
+from grpc_health.v1 import health_pb2
 from materials.v1 import ingest_service_pb2, processor_service_pb2, status_service_pb2
 from materials.v1 import material_pb2 as pb
 
-from tests.contract.command_line import ID, Cli, material, shutting_down
+from tests.contract.command_line import DEADLINE, ID, Cli, material, shutting_down
 from tests.contract.scripted_services import ScriptedServices, refuse
 
 
@@ -96,6 +101,58 @@ async def test_text_comes_page_by_page_and_one_page_alone(services: ScriptedServ
     assert (missing.code, missing.out) == (4, "")
 
 
+async def test_a_terminal_shows_search_results_indented_and_a_heading_once(
+    services: ScriptedServices, cli: Cli
+) -> None:
+    async def search(request: Any, context: Any) -> Any:
+        result = processor_service_pb2.SearchResult(
+            material_id=ID, material_name="a.pdf", page_number=7, heading="Comets", excerpt="# Comets\n" + "tail " * 50
+        )
+        return processor_service_pb2.SearchMaterialsResponse(results=[result])
+
+    services.on("SearchMaterials", search)
+    async with cli.terminal("search", "a query", "--course", "algebra") as terminal:
+        assert await terminal.ends() == 0
+    first, *lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.screen.decode()).split("\r\n")
+    assert first.startswith("1. a.pdf, page 7")
+    texts = [line.rstrip() for line in lines if line.strip()]
+    assert texts[0] == "   Comets"
+    assert len(texts) > 2
+    assert all(line.startswith("   tail") for line in texts[1:])
+
+
+async def test_a_pending_material_and_an_empty_text_say_that_the_brain_is_away(
+    services: ScriptedServices, cli: Cli
+) -> None:
+    state = material(1, "pending")
+
+    async def get(request: Any, context: Any) -> Any:
+        return status_service_pb2.GetMaterialResponse(material=state)
+
+    async def text(request: Any, context: Any) -> AsyncIterator[Any]:
+        for none in ():
+            yield none
+
+    services.on("GetMaterial", get)
+    services.on("GetMaterialText", text)
+    # The health service knows nothing of a Brain.
+    assert "Brain" not in (await cli.run("show", ID)).out
+    assert "Brain" not in (await cli.run("text", ID)).err
+    await services.health.set("ai_brain", health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert re.search("^waiting for +the AI Brain", (await cli.run("show", ID)).out, re.MULTILINE)
+    assert "the AI Brain is away" in (await cli.run("text", ID)).err
+    state = material(2, "processing")
+    assert "Brain" not in (await cli.run("show", ID)).out
+    state = material(1, "pending")
+    # A processor that stops says so of everything.
+    await services.health.set("", health_pb2.HealthCheckResponse.NOT_SERVING)
+    assert "Brain" not in (await cli.run("show", ID)).out
+    cli.environment["MATERIALS_PROCESSOR"] = "127.0.0.1:1"
+    unknown = await cli.run("show", ID)
+    assert (unknown.code, unknown.err) == (0, "")
+    assert "Brain" not in unknown.out
+
+
 # --- downloads
 
 
@@ -137,6 +194,72 @@ async def test_a_download_never_replaces_a_file_unasked(services: ScriptedServic
     assert (cli.folder / "a.txt").read_bytes() == b"old"
     assert (await cli.run("download", ID, "-o", "a.txt", "--force")).code == 0
     assert (cli.folder / "a.txt").read_bytes() == b"new"
+
+
+async def test_only_regular_files_are_replaced(services: ScriptedServices, cli: Cli) -> None:
+    services.on("DownloadMaterial", download_script(b"new", "a.txt"))
+    os.mkfifo(cli.folder / "pipe")
+    (cli.folder / "link").symlink_to("/dev/null")
+    (cli.folder / "folder").mkdir()
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(os.path.relpath(cli.folder / "socket"))
+    before = sorted(cli.folder.iterdir())
+    for target in ("pipe", "link", "folder", "socket", "/dev/null"):
+        result = await cli.run("download", ID, "-o", target, "--force")
+        assert (result.code, result.out) == (2, "")
+        assert target in result.err
+    assert sorted(cli.folder.iterdir()) == before
+    assert (cli.folder / "link").is_symlink()
+
+
+async def test_a_download_to_standard_output_is_the_bytes_alone(services: ScriptedServices, cli: Cli) -> None:
+    content = os.urandom(300_000)
+    services.on("DownloadMaterial", download_script(content, "a\x1b.txt", cut_at=100_500))
+    process = await cli.start("download", ID, "-o", "-")
+    async with asyncio.timeout(DEADLINE):
+        out, err = await process.communicate()
+    assert (process.returncode, out) == (0, content)
+    assert err.decode().splitlines()[-1] == r"a\x1b.txt: 293.0 KiB, sha256 verified"
+    with (cli.folder / "copy").open("wb") as copy:
+        process = await cli.start("download", ID, "-o", "-", stdout=copy)
+    async with asyncio.timeout(DEADLINE):
+        assert await process.wait() == 0
+    assert (cli.folder / "copy").read_bytes() == content
+    assert [path.name for path in cli.folder.iterdir()] == ["copy"]
+    assert (await cli.run("download", ID, "-o", "-", "--json")).code == 2
+
+
+async def test_a_download_to_standard_output_says_when_the_bytes_are_wrong(
+    services: ScriptedServices, cli: Cli
+) -> None:
+    services.on("DownloadMaterial", download_script(b"changed", "a.txt", sha256="0" * 64))
+    result = await cli.run("download", ID, "-o", "-")
+    assert (result.code, result.out) == (1, "changed")
+    assert "sha256" in result.err
+
+
+async def test_a_download_to_a_reader_that_leaves_or_stands_still_ends_quietly(
+    services: ScriptedServices, cli: Cli
+) -> None:
+    services.on("DownloadMaterial", download_script(os.urandom(5_000_000), "a.txt"))
+    for number, code, said in (
+        (None, 1, ""),
+        (signal.SIGINT, 130, "interrupted\n"),
+        (signal.SIGTERM, 143, "interrupted\n"),
+    ):
+        reader, writer = os.pipe()
+        process = await cli.start("download", ID, "-o", "-", stdout=writer)
+        os.close(writer)
+        assert await asyncio.to_thread(os.read, reader, 1) != b""
+        if number is None:
+            os.close(reader)
+        else:
+            process.send_signal(number)
+        async with asyncio.timeout(DEADLINE):
+            _, err = await process.communicate()
+        assert (process.returncode, err.decode()) == (code, said)
+        if number is not None:
+            os.close(reader)
 
 
 async def test_bytes_that_are_not_those_uploaded_leave_no_file(services: ScriptedServices, cli: Cli) -> None:

@@ -3,13 +3,8 @@
 from __future__ import annotations
 
 import asyncio
-import fcntl
 import json
-import os
-import pty
 import signal
-import struct
-import termios
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -22,14 +17,17 @@ from tests.contract.command_line import DEADLINE, ID, OTHER, Cli, ended, materia
 from tests.contract.scripted_services import ScriptedServices, refuse
 
 
-async def test_a_cut_watch_goes_on_after_the_last_revision(services: ScriptedServices, cli: Cli) -> None:
+async def test_a_cut_watch_goes_on_at_the_last_revision_and_tells_no_state_twice(
+    services: ScriptedServices, cli: Cli
+) -> None:
     async def watch(request: Any, context: Any) -> AsyncIterator[Any]:
         if request.after_revision == 0:
             for response in watched(material(1, "pending"), material(2, "processing")):
                 yield response
             await refuse(context, shutting_down())
-        elif request.after_revision == 2:
-            yield watched(material(5, "processing", pages_done=1, pages_total=3))[0]
+        elif request.after_revision == 1:
+            for response in watched(material(2, "processing"), material(5, "processing", pages_done=1, pages_total=3)):
+                yield response
             await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
         else:
             yield watched(material(9, "completed", pages_done=3, pages_total=3))[0]
@@ -37,7 +35,7 @@ async def test_a_cut_watch_goes_on_after_the_last_revision(services: ScriptedSer
     services.on("WatchMaterial", watch)
     result = await cli.run("watch", ID, "--json")
     assert result.code == 0, result.err
-    assert [request.after_revision for request in services.requests] == [0, 2, 5]
+    assert [request.after_revision for request in services.requests] == [0, 1, 4]
     assert [document["revision"] for document in result.documents] == [1, 2, 5, 9]
     assert [document["processing_status"] for document in result.documents][-1] == "completed"
 
@@ -157,33 +155,65 @@ async def test_a_terminal_shows_live_bars_and_escaped_names(services: ScriptedSe
         yield watched(material(3, "completed", name=name, has_embedding=True, pages_done=4, pages_total=4))[0]
 
     services.on("WatchMaterial", watch)
-    parent, child = pty.openpty()
-    fcntl.ioctl(child, termios.TIOCSWINSZ, struct.pack("HHHH", 30, 120, 0, 0))
-    cli.environment |= {"TERM": "xterm-256color", "COLUMNS": "120", "LINES": "30"}
-    process = await cli.start("watch", ID, stdin=child, stdout=child, stderr=child)
-    os.close(child)
-    screen, seen = bytearray(), asyncio.Event()
-
-    def read() -> None:
-        try:
-            screen.extend(os.read(parent, 65536))
-        except OSError:  # The other side is closed.
-            asyncio.get_running_loop().remove_reader(parent)
-        if b"reading, 1/4 pages, slow [bold]" in screen:
-            seen.set()
-
-    asyncio.get_running_loop().add_reader(parent, read)
-    try:
-        async with asyncio.timeout(DEADLINE):
-            await seen.wait()
-            go_on.set()
-            assert await process.wait() == 0
-    finally:
-        asyncio.get_running_loop().remove_reader(parent)
-        os.close(parent)
-    text = screen.decode()
+    async with cli.terminal("watch", ID) as terminal:
+        await terminal.shows("reading, 1/4 pages, slow [bold]")
+        go_on.set()
+        assert await terminal.ends() == 0
+    text = terminal.screen.decode()
     assert r"no\x1b[31mtes[red].pdf" in text
     assert "\x1b[31mtes" not in text
     assert "━" in text
     assert "completed: 4/4 pages" in text
     assert text.rindex("\x1b[?25h") > text.rindex("\x1b[?25l"), "the cursor is shown again"
+
+
+# --- outages
+
+
+async def test_a_bar_shows_the_state_again_when_a_cut_watch_is_up_without_news(
+    services: ScriptedServices, cli: Cli
+) -> None:
+    cut, up, go_on = asyncio.Event(), asyncio.Event(), asyncio.Event()
+    reading = material(3, "processing", stage=pb.PROCESSING_STAGE_READING, pages_done=1, pages_total=4)
+
+    async def watch(request: Any, context: Any) -> AsyncIterator[Any]:
+        if len(services.requests) == 2:
+            await up.wait()
+        # As the service does: the present state at once when newer, then what comes.
+        if reading.revision > request.after_revision:
+            yield watched(reading)[0]
+        if len(services.requests) == 1:
+            await cut.wait()
+            await refuse(context, shutting_down())
+        await go_on.wait()
+        yield watched(material(4, "completed", has_embedding=True, pages_done=4, pages_total=4))[0]
+
+    services.on("WatchMaterial", watch)
+    async with cli.terminal("watch", ID) as terminal:
+        await terminal.shows("reading, 1/4 pages")
+        cut.set()
+        await terminal.shows("trying again in")
+        up.set()
+        await terminal.shows("reading, 1/4 pages")
+        go_on.set()
+        assert await terminal.ends() == 0
+    assert len(services.requests) == 2
+
+
+async def test_an_outage_is_two_lines_however_many_tries_it_takes(services: ScriptedServices, cli: Cli) -> None:
+    async def watch(request: Any, context: Any) -> AsyncIterator[Any]:
+        if len(services.requests) == 1:
+            yield watched(material(2, "processing"))[0]
+        if len(services.requests) < 4:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "Socket closed")
+        for response in watched(material(2, "processing"), material(3, "completed")):
+            yield response
+
+    services.on("WatchMaterial", watch)
+    result = await cli.run("watch", ID)
+    assert result.code == 0
+    assert result.out.splitlines() == [f"{ID}\tprocessing\tnotes.pdf", f"{ID}\tcompleted: no text found\tnotes.pdf"]
+    assert result.err.splitlines() == [
+        f"{ID}: the status service at {services.address} cannot be reached; trying again",
+        f"{ID}: connected again",
+    ]

@@ -1,6 +1,7 @@
 """Promises of what the command line shows, writes and calls files."""
 
 import json
+import time
 import unicodedata
 from pathlib import Path
 
@@ -14,7 +15,16 @@ from materials.v1 import processor_service_pb2, record_service_pb2
 from materials_cli.documents import document, short_name, to_json
 from materials_cli.downloading import safe_file_name
 from materials_cli.errors import CommandError, ExitCode, NotFound, Unreachable, WrongUsage, exit_code_of
-from materials_cli.presentation import excerpt_text, plain, size_text, state_text
+from materials_cli.presentation import (
+    excerpt_text,
+    plain,
+    print_history,
+    searchable_text,
+    size_text,
+    state_text,
+    time_text,
+    without_heading,
+)
 from materials_cli.retrying import LONGEST_ASKED_SECONDS, Backoff
 from materials_cli.uploading import expand_files
 
@@ -58,6 +68,81 @@ def test_a_failure_says_why_and_whether_it_can_be_retried() -> None:
         retryable=True,
     )
     assert state_text(failed) == "failed: brain_failed, the AI Brain failed three times, can be retried"
+
+
+def test_a_cancellation_is_said_once(capsys: pytest.CaptureFixture[str]) -> None:
+    cancelled = pb.Material(
+        processing_status=pb.PROCESSING_STATUS_FAILED,
+        failure_reason=pb.FAILURE_REASON_CANCELLED,
+        error_message="cancelled by ann",
+        pages_done=1,
+        pages_total=16,
+        retryable=True,
+    )
+    assert state_text(cancelled) == "failed: cancelled by ann, 1/16 pages, can be retried"
+    change = {"from_status": pb.PROCESSING_STATUS_PENDING, "to_status": pb.PROCESSING_STATUS_FAILED}
+    print_history(
+        [
+            pb.MaterialTransition(
+                event="cancelled",
+                actor="ann",
+                message="cancelled by ann",
+                failure_reason=pb.FAILURE_REASON_CANCELLED,
+                **change,  # type: ignore[arg-type]
+            ),
+            pb.MaterialTransition(
+                event="attempt_failed",
+                actor="worker",
+                message="the AI Brain failed",
+                failure_reason=pb.FAILURE_REASON_BRAIN_FAILED,
+                **change,  # type: ignore[arg-type]
+            ),
+        ]
+    )
+    first, second = capsys.readouterr().out.splitlines()
+    assert first.endswith("cancelled      pending -> failed        by ann")
+    assert second.endswith("by worker: brain_failed the AI Brain failed")
+
+
+@pytest.mark.parametrize(
+    ("status", "fields", "text"),
+    [
+        ("COMPLETED", {"has_embedding": True, "pages_done": 2, "pages_total": 2}, "yes"),
+        ("COMPLETED", {"pages_done": 2, "pages_total": 2}, "no"),
+        ("PROCESSING", {"pages_done": 1, "pages_total": 16}, "the pages read so far (1 of 16)"),
+        ("FAILED", {"pages_done": 1, "pages_total": 16}, "the pages read so far (1 of 16)"),
+        ("PENDING", {}, "not yet"),
+        ("PROCESSING", {"pages_total": 16}, "not yet"),
+        ("FAILED", {"pages_total": 16}, "no"),
+    ],
+)
+def test_what_search_can_find_already_is_told(status: str, fields: dict[str, int], text: str) -> None:
+    number = pb.ProcessingStatus.Value(f"PROCESSING_STATUS_{status}")
+    assert searchable_text(pb.Material(processing_status=number, **fields)) == text  # type: ignore[arg-type]
+
+
+def test_a_time_names_its_zone(monkeypatch: pytest.MonkeyPatch) -> None:
+    for zone, text in (("UTC0", "1970-01-01 00:00:00 UTC"), ("CET-1", "1970-01-01 01:00:00 CET")):
+        with monkeypatch.context() as changed:
+            changed.setenv("TZ", zone)
+            time.tzset()
+            assert time_text(Timestamp(seconds=0)) == text
+    time.tzset()
+
+
+@pytest.mark.parametrize(
+    ("excerpt", "rest"),
+    [
+        ("## Comets ##\ntail", "tail"),
+        ("\nComets\n\ntail", "\ntail"),
+        ("Comets have tails", "Comets have tails"),
+        ("tail of # Comets", "tail of # Comets"),
+        ("Comets", ""),
+    ],
+)
+def test_a_heading_is_taken_off_the_passage_it_begins(excerpt: str, rest: str) -> None:
+    assert without_heading(excerpt, "Comets") == rest
+    assert without_heading(excerpt, "") == excerpt
 
 
 def test_a_value_of_a_later_contract_is_shown_as_unknown() -> None:
