@@ -37,6 +37,10 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 5),
     ("grpc.max_concurrent_streams", 2_000),
+    # What is received ahead of a handler that is slower than its client, per call. Left to gRPC's probing of the line it grows with the luck of the
+    # moment; fixed, an upload costs what it costs.
+    ("grpc.http2.bdp_probe", 0),
+    ("grpc.http2.lookahead_bytes", 2 * 1024 * 1024),
     # Calls that have come and not yet been looked at. Past its own limit of 1,000 gRPC drops some with CANCELLED, which no client takes for
     # "try again" (grpc #34782): a thousand watchers that reconnect at once must get in.
     ("grpc.server.max_pending_requests", 10_000),
