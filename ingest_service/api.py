@@ -6,16 +6,15 @@ import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
-import grpc
-from grpc_status import rpc_status
-from materials.v1 import errors_pb2, ingest_service_pb2_grpc, status_service_pb2, status_service_pb2_grpc
+from materials.v1 import errors_pb2, ingest_service_pb2_grpc
 from materials.v1 import ingest_service_pb2 as pb
 
 from ingest_service.uploads import Uploads
-from servicekit.channels import Peer, bearer
-from servicekit.errors import ServiceError, Unavailable, reason_of_status
+from servicekit.channels import Peer
+from servicekit.errors import ServiceError
 from servicekit.identity import current_caller
 from servicekit.object_store import ObjectMissing, ObjectStore
+from servicekit.visibility import visible_material
 
 CALL_DEADLINE_SECONDS = 10.0
 
@@ -37,16 +36,7 @@ class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
         self, request: pb.DownloadMaterialRequest, context: Any
     ) -> AsyncIterator[pb.DownloadMaterialResponse]:
         """See the contract."""
-        stub = status_service_pb2_grpc.StatusServiceStub(self._status.channel)
-        try:
-            found = await stub.GetMaterial(
-                status_service_pb2.GetMaterialRequest(material_id=request.material_id),
-                metadata=bearer(current_caller().token),
-                timeout=CALL_DEADLINE_SECONDS,
-            )
-        except grpc.aio.AioRpcError as error:
-            raise _refusal(error) from error
-        material = found.material
+        material = await visible_material(self._status, current_caller(), request.material_id)
         if not 0 <= request.offset <= material.file_size or request.limit < 0:
             raise ServiceError(
                 errors_pb2.ERROR_REASON_RANGE_INVALID,
@@ -88,11 +78,3 @@ async def ended_by_the_client(
         await context.send_initial_metadata(())
     except Exception as error:
         raise asyncio.CancelledError("the client has gone") from error
-
-
-def _refusal(error: grpc.aio.AioRpcError) -> ServiceError:
-    if reason_of_status(rpc_status.from_call(error)) == "MATERIAL_NOT_FOUND":  # type: ignore[arg-type]
-        return ServiceError(errors_pb2.ERROR_REASON_MATERIAL_NOT_FOUND, error.details() or "there is no such material")
-    return Unavailable(
-        errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE, "the record of materials cannot be reached; try again"
-    )

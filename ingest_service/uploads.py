@@ -10,14 +10,13 @@ from typing import TypeVar
 
 import grpc
 import structlog
-from grpc_status import rpc_status
 from materials.v1 import errors_pb2, material_pb2, record_service_pb2, record_service_pb2_grpc
 from materials.v1 import ingest_service_pb2 as pb
 
 from ingest_service.event_publisher import EventPublisher
 from ingest_service.upload_check import Checked, Declared, UploadCheck
 from servicekit.channels import Peer
-from servicekit.errors import ServiceError, Unavailable, reason_of_status
+from servicekit.errors import ServiceError, Unavailable, reason_of_call
 from servicekit.identity import Caller
 from servicekit.object_store import ObjectStore
 from servicekit.tracing import current_traceparent
@@ -150,8 +149,7 @@ class Uploads:
         return response.material
 
     async def _not_recorded(self, error: grpc.aio.AioRpcError, key: str) -> ServiceError:
-        status = rpc_status.from_call(error)  # type: ignore[arg-type]
-        reason = reason_of_status(status)
+        reason = reason_of_call(error)
         if reason in ("REQUEST_ID_REUSED", "FIELD_INVALID"):
             await self._store.delete(key)
             value = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")

@@ -17,7 +17,6 @@ from typing import TypeVar
 from uuid import UUID
 
 import stamina
-import structlog
 from materials.v1 import material_pb2, processor_service_pb2
 
 from processor_service.brain_reader import BrainReader
@@ -28,8 +27,6 @@ from processor_service.rendering import DocumentRenderer, RenderedPage, RenderLi
 from processor_service.work_directory import WorkDirectory
 from servicekit.errors import Unavailable
 from servicekit.object_store import ObjectStore
-
-log = structlog.get_logger()
 
 Result = TypeVar("Result")
 OnProgress = Callable[[int, int], None]  # pages done, pages in all

@@ -2,24 +2,23 @@
 
 from __future__ import annotations
 
-import grpc
-from materials.v1 import errors_pb2, status_service_pb2, status_service_pb2_grpc
+from materials.v1 import errors_pb2
 from materials.v1 import processor_service_pb2 as pb
 
 from processor_service.brain import BrainClient
 from processor_service.brain_errors import BrainError
 from processor_service.index_store import Hit, IndexStore
 from servicekit import validation
-from servicekit.channels import Peer, bearer
+from servicekit.channels import Peer
 from servicekit.errors import FieldInvalid, Unavailable
 from servicekit.identity import Caller
+from servicekit.visibility import visible_materials
 
 MAX_QUERY_CHARS = 500
 MAX_LIMIT = 10
 #: Looked up beyond the limit, for those whose material was deleted a moment ago; more, up to MAX_HITS, when these are not enough.
 SPARE_HITS = 20
 MAX_HITS = 1_000
-RECORD_DEADLINE_SECONDS = 10.0
 
 
 class Searching:
@@ -49,27 +48,11 @@ class Searching:
         count = limit + SPARE_HITS
         while True:
             hits = await self._index.nearest(embedding, course_id, owner_id, count)
-            names = await self._visible_names(caller, {str(hit.material_id) for hit in hits})
-            seen = [hit for hit in hits if str(hit.material_id) in names]
+            visible = await visible_materials(self._status, caller, {str(hit.material_id) for hit in hits})
+            seen = [hit for hit in hits if str(hit.material_id) in visible]
             if len(seen) >= limit or len(hits) < count or count == MAX_HITS:
-                return [_to_result(hit, names[str(hit.material_id)]) for hit in seen[:limit]]
+                return [_to_result(hit, visible[str(hit.material_id)].name) for hit in seen[:limit]]
             count = min(MAX_HITS, count * 8)
-
-    async def _visible_names(self, caller: Caller, material_ids: set[str]) -> dict[str, str]:
-        if not material_ids:
-            return {}
-        stub = status_service_pb2_grpc.StatusServiceStub(self._status.channel)
-        try:
-            found = await stub.BatchGetMaterials(
-                status_service_pb2.BatchGetMaterialsRequest(material_ids=sorted(material_ids)),
-                metadata=bearer(caller.token),
-                timeout=RECORD_DEADLINE_SECONDS,
-            )
-        except grpc.aio.AioRpcError as error:
-            raise Unavailable(
-                errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE, "the record of materials cannot be reached; try again"
-            ) from error
-        return {material.id: material.name for material in found.materials}
 
 
 def _to_result(hit: Hit, material_name: str) -> pb.SearchResult:

@@ -10,8 +10,10 @@ descriptor, so that code, docs and contract cannot part ways.
 
 from __future__ import annotations
 
+import grpc
 from google.protobuf import any_pb2, duration_pb2, message
 from google.rpc import error_details_pb2, status_pb2
+from grpc_status import rpc_status
 from materials.v1 import errors_pb2
 
 DOMAIN = "materials"
@@ -87,3 +89,8 @@ def reason_of_status(status: status_pb2.Status | None) -> str:
         if item.Unpack(info):
             return str(info.reason)
     return ""
+
+
+def reason_of_call(error: grpc.aio.AioRpcError) -> str:
+    """The ErrorInfo reason of a call that a peer refused, or "" when there is none."""
+    return reason_of_status(rpc_status.from_call(error))  # type: ignore[arg-type]

@@ -12,7 +12,7 @@ import random
 from collections.abc import AsyncIterator, Callable, Coroutine
 from contextlib import asynccontextmanager
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
+from typing import Any, TypeAlias
 
 import asyncpg
 import structlog
@@ -47,7 +47,6 @@ TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
     asyncpg.InsufficientResourcesError,
 )
 
-Result = TypeVar("Result")
 #: A connection from the pool.
 Connection: TypeAlias = "asyncpg.pool.PoolConnectionProxy[asyncpg.Record]"
 

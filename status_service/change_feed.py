@@ -31,6 +31,7 @@ from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.material_view import to_material
 from status_service.opaque_tokens import OpaqueTokens
+from status_service.record import Record
 from status_service.record_writer import Change
 
 log = structlog.get_logger()
@@ -49,6 +50,11 @@ class CourseChange:
     material: material_pb2.Material
     course_revision: int
     deleted: bool
+
+    @classmethod
+    def of(cls, record: Record) -> CourseChange:
+        """The present state of a record as a change."""
+        return cls(to_material(record), record.course_revision, record.deleted_at is not None)
 
     @cached_property
     def watch_material_response(self) -> status_service_pb2.WatchMaterialResponse:
@@ -176,7 +182,7 @@ class ChangeFeed:
         for change in changes:
             record = change.record
             if record.course_id in self._courses:
-                self._arrive(CourseChange(to_material(record), record.course_revision, record.deleted_at is not None))
+                self._arrive(CourseChange.of(record))
             if change.revoked_worker:
                 self._revoke(change.revoked_worker, record.material_id, change.revoked_attempt)
             if not self._outgoing.full():
@@ -262,10 +268,7 @@ class ChangeFeed:
             course = self._courses.get(record.course_id)
             if course is not None and record.course_revision > course.delivered:
                 course.delivered = record.course_revision
-                _deliver(
-                    course,
-                    CourseChange(to_material(record), record.course_revision, record.deleted_at is not None),
-                )
+                _deliver(course, CourseChange.of(record))
         return len(rows) == RECONCILE_ROWS
 
 

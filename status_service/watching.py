@@ -110,7 +110,7 @@ class Watching:
         while more:
             rows = await self._postgres.fetch(record_store.COURSE_SINCE, walk.course_id, walk.position, SNAPSHOT_ROWS)
             for record in map(record_store.to_record, rows):
-                change = CourseChange(to_material(record), record.course_revision, record.deleted_at is not None)
+                change = CourseChange.of(record)
                 if walk.steps_to(change):
                     yield change
             more = len(rows) == SNAPSHOT_ROWS
