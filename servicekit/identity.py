@@ -4,7 +4,8 @@ Two kinds of bearer tokens, told apart by their issuer and verified with keys th
 service role:
 
 * users: HS256 with AUTH_HS256_SECRET, or any asymmetric algorithm with the keys of AUTH_JWKS_URL. Claims: `sub` (the owner), `courses`
-  (`{course_id: "reader" | "editor"}`, `"*"` for every course), `aud`, `exp`, and `iss` where AUTH_ISSUER is set.
+  (`{course_id: "reader" | "editor"}`, `"*"` for every course), `operator` (true for those who look after the system), `aud`, `exp`, and `iss` where AUTH_ISSUER
+  is set.
 * services: HS256 with SERVICE_TOKEN_SECRET, `iss` "materials-services", `role` "service". Each service makes its own, short-lived.
 """
 
@@ -26,6 +27,8 @@ from servicekit.validation import visible_text
 SERVICE_ISSUER = "materials-services"
 JWKS_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 CLOCK_LEEWAY_SECONDS = 5
+#: Between services: a machine whose clock is an hour off must not stop the work. Whoever holds the secret makes tokens at will, so `exp` guards little here.
+SERVICE_CLOCK_LEEWAY_SECONDS = 2 * 3600
 
 
 @dataclass(frozen=True)
@@ -35,6 +38,7 @@ class Caller:
     subject: str
     courses: Mapping[str, str] = field(default_factory=dict)
     is_service: bool = False
+    is_operator: bool = False
     token: str = field(default="", repr=False)
 
     def may_read_course(self, course_id: str) -> bool:
@@ -52,6 +56,13 @@ class Caller:
     def may_write(self, *, owner_id: str, course_id: str) -> bool:
         """Whether the caller may retry, cancel or delete a material that is visible to them."""
         return owner_id == self.subject or self.may_write_course(course_id)
+
+    def require_operator(self) -> None:
+        """Raises OPERATOR_REQUIRED unless the caller looks after the system."""
+        if not self.is_operator:
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_OPERATOR_REQUIRED, "this call needs a token with the claim `operator`"
+            )
 
 
 _caller: ContextVar[Caller] = ContextVar("caller")
@@ -121,7 +132,7 @@ class TokenVerifier:
             ) from None
 
     def _service(self, token: str) -> Caller:
-        claims = self._decode(token, self._service_secret, ["HS256"], SERVICE_ISSUER)
+        claims = self._decode(token, self._service_secret, ["HS256"], SERVICE_ISSUER, SERVICE_CLOCK_LEEWAY_SECONDS)
         if claims.get("role") != "service":
             raise ValueError("not a service token")
         return Caller(subject=claims["sub"], is_service=True, token=token)
@@ -134,14 +145,16 @@ class TokenVerifier:
         key = await asyncio.to_thread(self._jwks.get_signing_key_from_jwt, token)
         return self._decode(token, key.key, JWKS_ALGORITHMS, self._issuer)
 
-    def _decode(self, token: str, key: Any, algorithms: list[str], issuer: str | None) -> dict[str, Any]:
+    def _decode(
+        self, token: str, key: Any, algorithms: list[str], issuer: str | None, leeway: float = CLOCK_LEEWAY_SECONDS
+    ) -> dict[str, Any]:
         return jwt.decode(
             token,
             key,
             algorithms=algorithms,
             audience=self._audience,
             issuer=issuer,
-            leeway=CLOCK_LEEWAY_SECONDS,
+            leeway=leeway,
             options={"require": ["sub", "exp", "aud"]},
         )
 
@@ -152,7 +165,15 @@ def _user(claims: dict[str, Any], token: str) -> Caller:
         raise ValueError("the claim `courses` must map course ids to reader or editor")
     # It is stored as the owner, written to logs and shown to others.
     visible_text("sub", claims["sub"], max_length=255)
-    return Caller(subject=claims["sub"], courses={str(course): role for course, role in courses.items()}, token=token)
+    operator = claims.get("operator", False)
+    if not isinstance(operator, bool):
+        raise ValueError("the claim `operator` must be true or false")
+    return Caller(
+        subject=claims["sub"],
+        courses={str(course): role for course, role in courses.items()},
+        is_operator=operator,
+        token=token,
+    )
 
 
 class ServiceTokens:
