@@ -11,7 +11,7 @@ import typer
 
 from single_node.composition import run
 from single_node.errors import BadOption, SingleNodeError
-from single_node.options import Options, parse_ports, parse_replicas
+from single_node.options import Options, parse_ports, parse_replicas, parse_via
 from single_node.stack import SERVICES
 
 HELP = """Start the whole system on this machine and keep it up until Ctrl-C or SIGTERM.
@@ -63,10 +63,23 @@ def start(
             metavar="NAME=N", help="The port of a part (ingest, status, processor-2, nats, …); a free one otherwise."
         ),
     ] = None,
+    via: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="SERVICE:PART=N",
+            help="Let a service connect to a part by this port, where a proxy of yours listens.",
+        ),
+    ] = None,
 ) -> None:
     """Parses the options and runs; exits with 2 for options that make no sense and 1 when the stack cannot start."""
     try:
-        options = Options(data_dir, json, parse_replicas(replicas, SERVICES), parse_ports(port or []))
+        options = Options(
+            data_dir,
+            json,
+            parse_replicas(replicas, SERVICES),
+            parse_ports(port or []),
+            parse_via(via or [], SERVICES),
+        )
         asyncio.run(run(options))
     except SingleNodeError as error:
         print(f"single_node: {error}", file=sys.stderr)

@@ -146,6 +146,7 @@ class _Run:
                 ports=assigned,
                 credentials=credentials,
                 environ=environ,
+                via=self._options.via,
             )
             await self._prepare_foundation(programs, credentials, assigned["nats"], environ)
             await supervisor.start(stack.foundation)

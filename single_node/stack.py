@@ -15,9 +15,13 @@ from pathlib import Path
 from single_node import nats_server, postgres
 from single_node.credentials import AUDIENCE, USER_ISSUER, Credentials
 from single_node.data_directory import DataDirectory
+from single_node.errors import BadOption
 from single_node.ports import HOST
 from single_node.postgres_account import PostgresAccount
 from single_node.readiness import BrainActive, GrpcServing, NatsGreets, PostgresAccepts, Readiness
+
+#: From a service, by its definition's name, to a part that it connects to: `("processor", "status-2")`.
+Edge = tuple[str, str]
 
 # Every process of a stack carries its data directory under this name, by which a later start knows what a killed one left.
 OWNER_VARIABLE = "SINGLE_NODE_DATA_DIR"
@@ -126,26 +130,39 @@ def plan_stack(
     ports: Mapping[str, int],
     credentials: Credentials,
     environ: Mapping[str, str],
+    via: Mapping[Edge, int],
 ) -> Stack:
-    """The whole stack. `ports` holds one for each of `part_names`; AI_BRAIN_ENDPOINT in `environ` means that no Brain is started."""
-    endpoints = {
-        each.name: tuple(f"{HOST}:{ports[name]}" for name in replica_names(each, replicas)) for each in definitions
-    }
+    """The whole stack. `ports` holds one for each of `part_names`; AI_BRAIN_ENDPOINT in `environ` means that no Brain is started; `via` holds the ports of
+    proxies between a service and what it connects to. Raises BadOption for one to an unknown part."""
+    for client, part in via:
+        if part not in {*ports, "brain"}:
+            raise BadOption(f"--via {client}:{part}: no such part; the parts are {', '.join(ports)}")
     outside_brain = environ.get("AI_BRAIN_ENDPOINT", "").strip()
-    brain_url = outside_brain or f"http://{HOST}:{ports['brain']}"
     nats_url = nats_server.url(ports["nats"], credentials.nats_password)
-    database = {
-        f"{tenant.name.upper()}_DATABASE_URL": postgres.dsn(tenant.name, tenant.password, ports["postgres"])
-        for tenant in postgres.tenants(credentials)
-    }
-    wiring = {
-        **{f"{name.upper()}_ENDPOINT": ",".join(addresses) for name, addresses in endpoints.items()},
-        **database,
-        "NATS_URL": nats_url,
-        "OBJECT_STORE_URL": environ.get("OBJECT_STORE_URL", "").strip() or directory.objects.as_uri(),
-        "AI_BRAIN_ENDPOINT": brain_url,
-        "WORK_DIRECTORY": str(directory.work),
-    }
+    brain_url = outside_brain or f"http://{HOST}:{ports['brain']}"
+
+    def endpoints_for(client: str) -> dict[str, tuple[str, ...]]:
+        return {
+            each.name: tuple(f"{HOST}:{via.get((client, name), ports[name])}" for name in replica_names(each, replicas))
+            for each in definitions
+        }
+
+    def wiring_for(client: str) -> dict[str, str]:
+        postgres_port = via.get((client, "postgres"), ports["postgres"])
+        nats_port = via.get((client, "nats"), ports["nats"])
+        return {
+            **{f"{name.upper()}_ENDPOINT": ",".join(addresses) for name, addresses in endpoints_for(client).items()},
+            **{
+                f"{tenant.name.upper()}_DATABASE_URL": postgres.dsn(tenant.name, tenant.password, postgres_port)
+                for tenant in postgres.tenants(credentials)
+            },
+            "NATS_URL": nats_server.url(nats_port, credentials.nats_password),
+            "OBJECT_STORE_URL": environ.get("OBJECT_STORE_URL", "").strip() or directory.objects.as_uri(),
+            "AI_BRAIN_ENDPOINT": f"http://{HOST}:{via[client, 'brain']}" if (client, "brain") in via else brain_url,
+            "WORK_DIRECTORY": str(directory.work),
+        }
+
+    endpoints = endpoints_for("")
     identity = {
         "AUTH_HS256_SECRET": credentials.auth_hs256_secret,
         "AUTH_ISSUER": USER_ISSUER,
@@ -155,7 +172,7 @@ def plan_stack(
     inherited = {
         name: value
         for name, value in environ.items()
-        if name not in {*wiring, *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL"}
+        if name not in {*wiring_for(""), *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL"}
     }
     inherited |= {
         OWNER_VARIABLE: str(directory.root),
@@ -167,6 +184,7 @@ def plan_stack(
 
     def service(definition: ServiceDefinition, name: str) -> ProcessSpec:
         target = f"{HOST}:{ports[name]}"
+        wiring = wiring_for(definition.name)
         return ProcessSpec(
             name=name,
             command=(programs.python, "-m", definition.module),

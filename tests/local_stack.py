@@ -93,9 +93,12 @@ class LocalStack:
         return self._secrets
 
     @asynccontextmanager
-    async def client(self, token: str | None = None) -> AsyncIterator[Client]:
-        """Stubs with an identity: the stack's demo user unless another token is given."""
-        channels = {name: open_channel(self.facts[name]) for name in ("ingest", "status", "processor")}
+    async def client(self, token: str | None = None, *, every_replica: bool = False) -> AsyncIterator[Client]:
+        """Stubs with an identity: the stack's demo user unless another token is given. To the first replica of each service, or to all in turn."""
+        channels = {
+            name: open_channel(",".join(addresses) if every_replica else addresses[0])
+            for name, addresses in self.facts["endpoints"].items()
+        }
         try:
             yield Client(channels, bearer(token or self.facts["token"]))
         finally:

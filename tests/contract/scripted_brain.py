@@ -22,6 +22,18 @@ class Request:
     body: bytes
 
 
+async def read_request(reader: asyncio.StreamReader) -> Request | None:
+    """The next request of a connection, read whole; None at its end. Raises IncompleteReadError."""
+    if not (line := await reader.readline()):
+        return None
+    method, target, _ = line.decode().split(" ", 2)
+    headers = {}
+    while (header := await reader.readline()) not in (b"\r\n", b""):
+        name, _, value = header.decode().partition(":")
+        headers[name.lower()] = value.strip()
+    return Request(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
+
+
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 
@@ -37,14 +49,8 @@ class ScriptedBrain:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
-            while line := await reader.readline():
-                method, target, _ = line.decode().split(" ", 2)
-                headers = {}
-                while (header := await reader.readline()) not in (b"\r\n", b""):
-                    name, _, value = header.decode().partition(":")
-                    headers[name.lower()] = value.strip()
-                body = await reader.readexactly(int(headers.get("content-length", "0")))
-                self.requests.append(Request(method, target, headers, body))
+            while (request := await read_request(reader)) is not None:
+                self.requests.append(request)
                 self.received.set()
                 await self.behaviour(reader, writer)
         except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):

@@ -13,7 +13,7 @@ import pytest
 
 from single_node.credentials import load_or_create
 from single_node.errors import BadOption, DataUnusable, StartFailed
-from single_node.options import parse_ports, parse_replicas
+from single_node.options import parse_ports, parse_replicas, parse_via
 from single_node.postgres_account import account_beside_root
 from single_node.stack import SERVICES
 
@@ -98,3 +98,9 @@ def test_postgres_of_a_root_stack_keeps_only_the_right_to_pass_that_root_has_her
 def test_without_setpriv_root_is_told_what_to_do() -> None:
     with pytest.raises(StartFailed, match="run as an ordinary user, or install util-linux"):
         account_beside_root(setpriv=None, uid=1, gid=1, held_capabilities=0)
+
+
+@pytest.mark.parametrize("item", ["status=1", "nobody:status=9001", "ingest:=9001", "ingest:nats=0", "ingest:nats=x"])
+def test_proxies_that_make_no_sense_are_refused(item: str) -> None:
+    with pytest.raises(BadOption, match="--via"):
+        parse_via([item], SERVICES)

@@ -14,6 +14,7 @@ from rich.console import Console
 from single_node.announcement import announce, as_json, show
 from single_node.credentials import Credentials
 from single_node.data_directory import DataDirectory
+from single_node.errors import BadOption
 from single_node.leftovers import RunningProcess
 from single_node.postgres_account import PostgresAccount
 from single_node.readiness import GrpcServing
@@ -24,7 +25,11 @@ CREDENTIALS = Credentials(**{each.name: f"the-{each.name}" for each in fields(Cr
 DIRECTORY = DataDirectory(Path("/data dir"))
 
 
-def planned(environ: dict[str, str] | None = None, replicas: dict[str, int] | None = None) -> Stack:
+def planned(
+    environ: dict[str, str] | None = None,
+    replicas: dict[str, int] | None = None,
+    via: dict[tuple[str, str], int] | None = None,
+) -> Stack:
     environ, replicas = environ or {}, replicas or {}
     names = part_names(SERVICES, replicas, own_brain="AI_BRAIN_ENDPOINT" not in environ)
     return plan_stack(
@@ -35,6 +40,7 @@ def planned(environ: dict[str, str] | None = None, replicas: dict[str, int] | No
         ports={name: 20_001 + number for number, name in enumerate(names)},
         credentials=CREDENTIALS,
         environ=environ,
+        via=via or {},
     )
 
 
@@ -161,3 +167,23 @@ def test_the_screen_shows_what_to_copy_unbroken_and_no_password(running: list[Ru
     assert "MATERIALS_STACK='/data dir/stack.json' " in text
     for secret in ("the-service-token", "the-postgres_password", "the-nats_password"):
         assert secret not in text
+
+
+def test_a_proxy_stands_only_between_the_two_parts_it_was_named_for() -> None:
+    stack = planned(
+        replicas={"status": 2},
+        via={("processor", "status-2"): 9001, ("ingest", "nats"): 9002, ("processor", "brain"): 9003},
+    )
+    parts = by_name(stack)
+    first, second = stack.endpoints["status"]
+    assert parts["processor"].environment["STATUS_ENDPOINT"] == f"{first},127.0.0.1:9001"
+    assert parts["ingest"].environment["STATUS_ENDPOINT"] == f"{first},{second}"
+    assert parts["ingest"].environment["NATS_URL"].endswith(":9002")
+    assert parts["processor"].environment["NATS_URL"] == stack.nats_url
+    assert parts["processor"].environment["AI_BRAIN_ENDPOINT"] == "http://127.0.0.1:9003"
+    assert parts["status-2"].environment["LISTEN_ADDRESS"] == second
+
+
+def test_a_proxy_to_nowhere_is_an_error() -> None:
+    with pytest.raises(BadOption, match="no such part"):
+        planned(via={("processor", "statsu"): 9001})

@@ -1,0 +1,1 @@
+"""What is done to the system, and what must hold: `python -m tests.faults`."""
