@@ -1,11 +1,16 @@
-"""Where files are while they are read: a directory an attempt, gone with it; and what a killed process left is removed later."""
+"""Where files are while they are read: a directory an attempt, gone with it; and what a killed process left is removed within a minute.
+
+Each directory is locked (flock) by the process that uses it. The kernel lets the lock go with the process, however that ends, so an unlocked one is
+abandoned: no clock and no process id has to be trusted, and several replicas may share a disk.
+"""
 
 from __future__ import annotations
 
 import asyncio
+import fcntl
+import os
 import shutil
 import tempfile
-import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -15,36 +20,50 @@ import structlog
 log = structlog.get_logger()
 
 PREFIX = "attempt-"
-SWEEP_EVERY_SECONDS = 3_600.0
+#: Made and not locked yet: not swept under this name.
+NEW_PREFIX = "new-"
+SWEEP_EVERY_SECONDS = 60.0
 
 
 class WorkDirectory:
-    """Directories of attempts below `root`. None is in use longer than `attempt_timeout` seconds."""
+    """Directories of attempts below `root`."""
 
-    def __init__(self, root: Path, *, attempt_timeout: float) -> None:
-        self._root, self._attempt_timeout = root, attempt_timeout
+    def __init__(self, root: Path) -> None:
+        self._root = root
 
     @contextmanager
     def attempt(self) -> Iterator[Path]:
         """A directory for one attempt; removed with all that is in it."""
         self._root.mkdir(parents=True, exist_ok=True)
-        with tempfile.TemporaryDirectory(dir=self._root, prefix=PREFIX, ignore_cleanup_errors=True) as directory:
-            yield Path(directory)
+        made = Path(tempfile.mkdtemp(dir=self._root, prefix=NEW_PREFIX))
+        directory = made.with_name(PREFIX + made.name.removeprefix(NEW_PREFIX))
+        lock = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+        try:
+            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            made.rename(directory)
+            yield directory
+        finally:
+            shutil.rmtree(directory, ignore_errors=True)
+            os.close(lock)
 
     async def sweep_for_ever(self) -> None:
-        """Removes abandoned directories at once and then once an hour."""
+        """Removes abandoned directories at once and then once a minute."""
         while True:
-            removed = await asyncio.to_thread(self.sweep, time.time() - self._attempt_timeout)
+            removed = await asyncio.to_thread(self.sweep)
             if removed:
                 log.warning("abandoned work directories removed", count=removed)
             await asyncio.sleep(SWEEP_EVERY_SECONDS)
 
-    def sweep(self, moment: float) -> int:
-        """Removes directories made before `moment` (seconds since the epoch); returns how many. What another user made is left alone."""
+    def sweep(self) -> int:
+        """Removes directories that no process holds; returns how many. What another user made is left alone."""
         removed = 0
         for path in self._root.glob(f"{PREFIX}*") if self._root.is_dir() else ():
             with suppress(OSError):
-                if path.is_dir() and path.stat().st_mtime < moment:
+                lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                try:
+                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(path)
                     removed += 1
+                finally:
+                    os.close(lock)
         return removed

@@ -29,12 +29,14 @@ _quiet.setLevel(logging.ERROR)
 START_SECONDS = 45.0
 MIGRATION_LOCK = 0x6D6174657269616C  # "material" in ASCII: one lock for all services of a database
 
-#: What a caller may try again: the server is away, restarting, out of connections, or asked for another try.
+#: What a caller may try again: the server is away, restarting, read-only, out of connections, memory or disk, or asked for another try.
 TRANSIENT_ERRORS: tuple[type[Exception], ...] = (
     OSError,
     TimeoutError,
     asyncpg.PostgresConnectionError,
     asyncpg.InterfaceError,
+    # A server that dies while a connection is idle says so unasked; until the end of the connection has come too, asyncpg holds it for one that is busy.
+    asyncpg.InternalClientError,
     asyncpg.CannotConnectNowError,
     asyncpg.AdminShutdownError,
     asyncpg.CrashShutdownError,
@@ -141,6 +143,9 @@ class Postgres:
                 # Shielded: a cancelled caller must not lose a connection on its way back to the pool.
                 await asyncio.shield(pool.release(connection, timeout=5.0))
         except TRANSIENT_ERRORS as error:
+            # An argument that asyncpg cannot encode is an InterfaceError too, and will be one again.
+            if isinstance(error, ValueError):
+                raise
             log.warning("database unavailable", error=type(error).__name__)
             raise Unavailable(
                 errors_pb2.ERROR_REASON_DATABASE_UNAVAILABLE, "the database cannot be reached; try again shortly"

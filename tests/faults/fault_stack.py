@@ -38,9 +38,10 @@ EDGES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How a stack is to be: replicas of every service, and settings beside those that make time short."""
+    """How a stack is to be: replicas of every service, settings beside those that make time short, and whether there are proxies on its edges."""
 
     replicas: int = 1
+    proxied: bool = True
     settings: tuple[tuple[str, str], ...] = ()
 
     def environment(self) -> dict[str, str]:
@@ -72,7 +73,7 @@ class FaultStack:
         ports = {name: next(free) for name in (*names, "postgres", "nats", "brain")}
         exits = AsyncExitStack()
         proxies = {}
-        for client, parts in EDGES.items():
+        for client, parts in EDGES.items() if layout.proxied else ():
             for part in [each for each in ports if each.rpartition("-")[0] in parts or each in parts]:
                 proxies[client, part] = proxy = TcpProxy(ports[part])
                 await proxy.start()
