@@ -1,7 +1,10 @@
-"""Documents to page images, in a child process that may die.
+"""Documents to page images, in a child process that may die; small text files to pages of text, without one.
 
-`DocumentRenderer` owns at most one child (`render_child`, where the libraries, the limits and the protocol are), for
-one document. The parent trusts it with nothing: it gets no environment but what Python needs to start, its replies
+A text file has no parser to attack, and up to `MAX_OWN_TEXT_BYTES` it costs this process a MiB and some milliseconds at
+most, while starting a child costs far more than reading it: so it is decoded and cut here.
+
+For all else `DocumentRenderer` owns at most one child (`render_child`, where the libraries, the limits and the protocol
+are), for one document. The parent trusts it with nothing: it gets no environment but what Python needs to start, its replies
 are bounded before they are read, each call has a deadline, and whatever goes wrong with a call (deadline, broken
 protocol, death, our own cancellation) ends in SIGKILL, since a process that answers out of step is of no use. The next
 call starts a new child and opens the document again, so one bad page does not cost the others.
@@ -20,7 +23,7 @@ from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
-from processor_service.document_pages import DocumentError, DocumentReason, RenderLimits
+from processor_service.document_pages import TEXT_TYPES, DocumentError, DocumentReason, RenderLimits, TextPages
 from processor_service.render_child import FRAME, MAX_HEADER_BYTES
 
 __all__ = ["DocumentError", "DocumentInfo", "DocumentReason", "DocumentRenderer", "RenderLimits", "RenderedPage"]
@@ -28,6 +31,7 @@ __all__ = ["DocumentError", "DocumentInfo", "DocumentReason", "DocumentRenderer"
 _IMPORT_ROOT = str(Path(__file__).resolve().parent.parent)
 # -B: the child may not write files, byte code included; -s, -P: nothing is imported from a home or working directory.
 _COMMAND = (sys.executable, "-B", "-s", "-P", "-m", "processor_service.render_child")
+MAX_OWN_TEXT_BYTES = 64 * 1024
 _EXIT_SECONDS = 2.0
 _OPENING = -1  # stands for a page in the count of deaths
 
@@ -57,6 +61,7 @@ class DocumentRenderer:
         self._turn = asyncio.Lock()
         self._child: asyncio.subprocess.Process | None = None
         self._document: tuple[Path, str] | None = None
+        self._own_text: TextPages | None = None
         self._deaths: Counter[int] = Counter()
 
     async def __aenter__(self) -> Self:
@@ -78,15 +83,18 @@ class DocumentRenderer:
         Raises DocumentError; FileNotFoundError when there is no such file, which is not the document's fault.
         """
         assert self._document is None, "one renderer renders one document"
-        if not await asyncio.to_thread(path.is_file):
-            raise FileNotFoundError(path)
         self._document = (path, media_type)
+        self._own_text = await asyncio.to_thread(_own_text, path, media_type, self._limits)
+        if self._own_text is not None:
+            return DocumentInfo(pages=self._own_text.pages)
         async with self._turn:
             return await self._open()
 
     async def render(self, page_index: int) -> RenderedPage:
         """Page `page_index`, counted from 0. Raises DocumentError; another page may still succeed after it."""
         assert self._document is not None, "open comes first"
+        if self._own_text is not None:
+            return RenderedPage(png=None, text=self._own_text.render(page_index))
         async with self._turn:
             if self._child is None:
                 await self._open()
@@ -182,6 +190,15 @@ class DocumentRenderer:
         self._deaths[page] += 1
         subject = "The document" if page == _OPENING else f"Page {page + 1}"
         return DocumentError(reason, f"{subject} {what}.", permanent=self._deaths[page] > 1)
+
+
+def _own_text(path: Path, media_type: str, limits: RenderLimits) -> TextPages | None:
+    """The pages of a small text file; None for what a child has to open. Raises DocumentError, FileNotFoundError."""
+    if not path.is_file():
+        raise FileNotFoundError(path)
+    if media_type not in TEXT_TYPES or path.stat().st_size > MAX_OWN_TEXT_BYTES:
+        return None
+    return TextPages(str(path), limits)
 
 
 def _cause_of_death(status: int | None) -> tuple[DocumentReason, str]:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import secrets
+from collections.abc import Callable
 from pathlib import Path
 from uuid import UUID
 
@@ -15,6 +16,7 @@ from processor_service.api import ProcessorApi
 from processor_service.brain import BrainClient, open_http
 from processor_service.brain_reader import BrainReader
 from processor_service.breaker import BrainBreaker, Breaker, BreakerState
+from processor_service.fleet_member import FleetMember
 from processor_service.index_store import IndexStore, prepare_connection
 from processor_service.reading import MaterialReader
 from processor_service.rendering import RenderLimits
@@ -22,6 +24,7 @@ from processor_service.searching import Searching
 from processor_service.settings import ProcessorSettings
 from processor_service.status_reporter import StatusReporter
 from processor_service.work_directory import WorkDirectory
+from processor_service.work_gate import WorkGate
 from processor_service.worker import Worker
 from servicekit.bootstrap import service_tokens, token_verifier
 from servicekit.channels import Peer
@@ -43,7 +46,9 @@ BRAIN_HEALTH = "ai_brain"
 
 
 class Brain:
-    """A part: the Brain's HTTP client, and the breaker that watches over it and tells the health service."""
+    """A part: the Brain's HTTP client, and the breaker that watches over it and tells the health service.
+
+    `on_change`, when set, is called at each change of the breaker's state."""
 
     def __init__(self, settings: ProcessorSettings, health: Health) -> None:
         self._health = health
@@ -61,7 +66,8 @@ class Brain:
         self.client = self._client(settings, self._http, settings.ai_brain_timeout)
         self.search_client = self._client(settings, self._search_http, settings.search_timeout)
         self._changes: asyncio.Queue[Breaker] = asyncio.Queue(100)
-        self.breaker = BrainBreaker(self.client.healthy, on_change=self._changes.put_nowait)
+        self.on_change: Callable[[], None] | None = None
+        self.breaker = BrainBreaker(self.client.healthy, on_change=self._changed)
         self.reader = BrainReader(
             self.client,
             self.breaker,
@@ -96,6 +102,11 @@ class Brain:
         await self._http.aclose()
         await self._search_http.aclose()
 
+    def _changed(self, breaker: Breaker) -> None:
+        self._changes.put_nowait(breaker)
+        if self.on_change is not None:
+            self.on_change()
+
     async def _tell(self) -> None:
         while True:
             state = (await self._changes.get()).state
@@ -125,7 +136,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     status = Peer(settings.status_endpoint, service_tokens("processor", settings).current)
     brain = Brain(settings, health)
     reporter = StatusReporter(status, worker_id)
-    work_directory = WorkDirectory(settings.work_directory, attempt_timeout=settings.material_processing_timeout)
+    work_directory = WorkDirectory(settings.work_directory)
     reader = MaterialReader(
         store,
         index,
@@ -133,7 +144,24 @@ def build(settings: ProcessorSettings) -> ServiceManager:
         limits=RenderLimits(max_pages=settings.max_pages),
         work_directory=work_directory,
     )
-    worker = Worker(status, reporter, reader, worker_id=worker_id, attempt_timeout=settings.material_processing_timeout)
+    gate = WorkGate(brain.breaker)
+    worker = Worker(
+        status,
+        reporter,
+        reader,
+        gate,
+        worker_id=worker_id,
+        attempt_timeout=settings.material_processing_timeout,
+    )
+    member = FleetMember(
+        status,
+        gate,
+        worker_id=worker_id,
+        slots=settings.processor_slots,
+        busy=lambda: worker.busy,
+        brain=lambda: brain.breaker.state,
+    )
+    brain.on_change = member.tell_at_once
     purge = PurgeHandler(
         status, record_service_pb2.PURGED_PART_PASSAGES, lambda material_id: index.purge(UUID(material_id))
     )
@@ -157,6 +185,8 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     manager.add("brain", brain)
     manager.add("status reporter", reporter)
     manager.add("work directory", BackgroundTask(work_directory.sweep_for_ever, "work-directory-sweeper"))
+    # Before the worker, so that its last words are said when the work has been handed back.
+    manager.add("fleet member", member)
     manager.add(
         "worker",
         DurableConsumer(
@@ -166,7 +196,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             subject=UPLOADED,
             slots=settings.processor_slots,
             handler=worker.handle,
-            gate=brain.breaker.wait_closed,
+            gate=gate.wait_open,
         ),
     )
     manager.add(

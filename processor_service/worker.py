@@ -22,6 +22,7 @@ from nats.aio.msg import Msg
 from processor_service.outcomes import report_of
 from processor_service.reading import MaterialReader, ReadResult
 from processor_service.status_reporter import Attempt, StatusReporter
+from processor_service.work_gate import WorkGate
 from servicekit import validation
 from servicekit.channels import Peer
 from servicekit.durable_consumer import Again, Done, Outcome, Unreadable
@@ -38,10 +39,23 @@ class Worker:
     """Handles MaterialUploaded. One for all slots."""
 
     def __init__(
-        self, status: Peer, reporter: StatusReporter, reader: MaterialReader, *, worker_id: str, attempt_timeout: float
+        self,
+        status: Peer,
+        reporter: StatusReporter,
+        reader: MaterialReader,
+        gate: WorkGate,
+        *,
+        worker_id: str,
+        attempt_timeout: float,
     ) -> None:
-        self._status, self._reporter, self._reader = status, reporter, reader
+        self._status, self._reporter, self._reader, self._gate = status, reporter, reader, gate
         self._worker_id, self._attempt_timeout = worker_id, attempt_timeout
+        self._busy = 0
+
+    @property
+    def busy(self) -> int:
+        """How many attempts are under way, each from its claim to the record's word on its outcome."""
+        return self._busy
 
     async def handle(self, message: Msg) -> Outcome:
         """One event, from claim to durable outcome."""
@@ -51,16 +65,26 @@ class Worker:
             return Unreadable("not a MaterialUploaded")
         if validation.parse_uuid(event.material_id) is None:
             return Unreadable("no material id")
+        if not self._gate.is_open:
+            # It closed while the message was on its way. A claim would use up an attempt number for nothing.
+            return Again(random.uniform(2.0, 4.0))
         with structlog.contextvars.bound_contextvars(material_id=event.material_id):
             try:
                 claim = await self._claim(event.material_id)
             except grpc.aio.AioRpcError as error:
                 log.info("claim not possible", code=error.code().name)
                 return Again(random.uniform(0.5, 3.0))
+            if claim.refusal == pb.CLAIM_REFUSAL_PAUSED:
+                self._gate.set_paused(True)
+                return Again(random.uniform(2.0, 4.0))
             if claim.refusal:
                 log.info("claim refused", refusal=pb.ClaimRefusal.Name(claim.refusal))
                 return Done()
-            await self._attempt(claim.material, claim.lease_duration.ToMilliseconds() / 1000)
+            self._busy += 1
+            try:
+                await self._attempt(claim.material, claim.lease_duration.ToMilliseconds() / 1000)
+            finally:
+                self._busy -= 1
             return Done()
 
     async def _claim(self, material_id: str) -> pb.ClaimMaterialResponse:

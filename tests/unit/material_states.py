@@ -100,8 +100,10 @@ def half() -> float:
     return 0.5
 
 
-def after(record: Record, event: Event, *, now: datetime = NOW, policy: Policy = POLICY) -> Decision:
-    return decide(record, event, now, policy, half)
+def after(
+    record: Record, event: Event, *, now: datetime = NOW, policy: Policy = POLICY, paused: bool = False
+) -> Decision:
+    return decide(record, event, now, policy, half, paused=paused)
 
 
 def differences(before: Record, changed: Record) -> dict[str, object]:

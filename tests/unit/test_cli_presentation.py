@@ -10,7 +10,7 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from hypothesis import given
 from hypothesis import strategies as st
 from materials.v1 import material_pb2 as pb
-from materials.v1 import processor_service_pb2, record_service_pb2
+from materials.v1 import processor_service_pb2, record_service_pb2, status_service_pb2
 
 from materials_cli.documents import document, short_name, to_json
 from materials_cli.downloading import safe_file_name
@@ -94,14 +94,15 @@ def test_a_cancellation_is_said_once(capsys: pytest.CaptureFixture[str]) -> None
                 event="attempt_failed",
                 actor="worker",
                 message="the AI Brain failed",
+                attempt=2,
                 failure_reason=pb.FAILURE_REASON_BRAIN_FAILED,
                 **change,  # type: ignore[arg-type]
             ),
         ]
     )
     first, second = capsys.readouterr().out.splitlines()
-    assert first.endswith("cancelled      pending -> failed        by ann")
-    assert second.endswith("by worker: brain_failed the AI Brain failed")
+    assert first.endswith("cancelled      pending -> failed        -          by ann")
+    assert second.endswith("attempt 2  by worker: brain_failed: the AI Brain failed")
 
 
 @pytest.mark.parametrize(
@@ -158,6 +159,7 @@ def test_a_value_of_a_later_contract_is_shown_as_unknown() -> None:
         pb.FailureReason.DESCRIPTOR,
         processor_service_pb2.TextSource.DESCRIPTOR,
         record_service_pb2.PurgedPart.DESCRIPTOR,
+        status_service_pb2.BreakerState.DESCRIPTOR,
     ],
     ids=lambda enum: enum.name,
 )

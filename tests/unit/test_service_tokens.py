@@ -74,6 +74,25 @@ async def test_service_tokens_are_renewed_at_half_their_life_and_when_the_clock_
     assert tokens.current() not in (first, second)
 
 
+@pytest.mark.parametrize("hours", [-1, 1])
+async def test_service_whose_clock_is_an_hour_off_is_let_in(hours: int) -> None:
+    by_its_clock = time.time() + hours * 3_600
+    token = ServiceTokens(SERVICE_SECRET, "service:ingest", "materials", clock=lambda: by_its_clock).current()
+    assert (await verifier().verify(token)).is_service
+
+
+@pytest.mark.parametrize("hours", [-3, 3])
+async def test_service_whose_clock_is_three_hours_off_is_refused(hours: int) -> None:
+    by_its_clock = time.time() + hours * 3_600
+    token = ServiceTokens(SERVICE_SECRET, "service:ingest", "materials", clock=lambda: by_its_clock).current()
+    assert await refused(token) == EXPIRED
+
+
+async def test_service_is_no_operator_whatever_its_token_says() -> None:
+    content = claims(sub="service:x", iss=SERVICE_ISSUER, role="service", operator=True)
+    assert not (await verifier().verify(jwt.encode(content, SERVICE_SECRET, algorithm="HS256"))).is_operator
+
+
 def test_nothing_runs_without_a_key() -> None:
     with pytest.raises(ValueError, match="AUTH_HS256_SECRET or AUTH_JWKS_URL"):
         verifier(hs256="")

@@ -56,6 +56,12 @@ def test_retry_gives_fresh_budgets_keeps_pages_and_is_announced_again() -> None:
     assert decision.transition == Transition(FAILED, PENDING, "retried", "ada", 0, "", 2)
 
 
+def test_retry_with_a_message_tells_it_in_the_history_alone() -> None:
+    decision = after(BROKEN, Retry("ada", "retried with all others"))
+    assert decision.record == after(BROKEN, Retry("ada")).record
+    assert decision.transition == Transition(FAILED, PENDING, "retried", "ada", 0, "retried with all others", 2)
+
+
 def test_retry_of_what_no_attempt_can_mend_is_refused() -> None:
     hopeless = replace(BROKEN, retryable=False)
     assert_unchanged(after(hopeless, Retry("ada")), hopeless, Verdict.NOT_RETRYABLE)

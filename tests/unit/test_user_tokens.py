@@ -10,7 +10,9 @@ from typing import Any
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from materials.v1 import errors_pb2
 
+from servicekit.errors import ServiceError
 from servicekit.identity import Caller
 from tests.unit.tokens import (
     EXPIRED,
@@ -35,6 +37,21 @@ async def test_good_user_token_is_its_subject_and_courses() -> None:
 
 async def test_token_without_courses_is_a_caller_of_no_course() -> None:
     assert (await verifier().verify(user_token(courses=None))).courses == {}
+
+
+@pytest.mark.parametrize(
+    ("changes", "operator"), [({"operator": True}, True), ({"operator": False}, False), ({}, False)]
+)
+async def test_operator_is_whom_the_token_calls_one(changes: dict[str, Any], operator: bool) -> None:
+    assert (await verifier().verify(user_token(**changes))).is_operator is operator
+
+
+def test_call_for_operators_is_refused_to_everybody_else() -> None:
+    Caller("ada", is_operator=True).require_operator()
+    for other in (Caller("ada", {"*": "editor"}), Caller("service:x", is_service=True)):
+        with pytest.raises(ServiceError) as error:
+            other.require_operator()
+        assert error.value.reason == errors_pb2.ERROR_REASON_OPERATOR_REQUIRED
 
 
 @pytest.mark.parametrize(
@@ -114,6 +131,11 @@ def test_altered_token_is_never_let_in(data: st.DataObject) -> None:
         ({"courses": {"algebra": ["editor"]}}, INVALID),
         ({"courses": {"algebra": None}}, INVALID),
         ({"courses": {"algebra": "editor", "geometry": 1}}, INVALID),
+        ({"operator": "true"}, INVALID),
+        ({"operator": "false"}, INVALID),
+        ({"operator": 1}, INVALID),
+        ({"operator": 0}, INVALID),
+        ({"operator": ["true"]}, INVALID),
     ],
 )
 async def test_token_with_a_wrong_claim_is_refused(changes: dict[str, Any], reason: int) -> None:
