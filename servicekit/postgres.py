@@ -63,7 +63,7 @@ class Postgres:
         schema: str,
         migrations: Path,
         max_connections: int = 8,
-        command_timeout: float = 15.0,
+        command_timeout: float = 10.0,
         statement_cache_size: int = 256,
         init: Callable[[asyncpg.Connection[asyncpg.Record]], Coroutine[Any, Any, None]] | None = None,
     ) -> None:
@@ -139,6 +139,11 @@ class Postgres:
             connection = await pool.acquire(timeout=acquire_timeout)
             try:
                 yield connection
+            except TimeoutError:
+                # No answer in `command_timeout`: the connection may be half-open, and then all of the pool are. The next ones are new.
+                connection.terminate()
+                await pool.expire_connections()
+                raise
             finally:
                 # Shielded: a cancelled caller must not lose a connection on its way back to the pool.
                 await asyncio.shield(pool.release(connection, timeout=5.0))

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager, suppress
+import socket
+from collections.abc import AsyncIterator, Callable, Iterator
+from contextlib import asynccontextmanager, contextmanager, suppress
 from dataclasses import dataclass, field
 from enum import Enum
 from urllib.parse import parse_qs, urlsplit
@@ -94,17 +95,37 @@ class BrainFront:
 
     async def start(self) -> None:
         """Listens."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
     async def stop(self) -> None:
         """Closes everything."""
         if self._server is not None:
             self._server.close()
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
+        await self._end_tasks()
         await self._http.aclose()
+
+    @asynccontextmanager
+    async def away(self) -> AsyncIterator[None]:
+        """Open connections are closed and new ones refused, as when nothing runs there, until the end of the block."""
+        assert self._server is not None
+        port = self.port
+        self._server.close()
+        # Bound and not listening: it refuses connections, and nobody else gets the port meanwhile.
+        place = socket.socket()
+        place.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        place.bind(("127.0.0.1", port))
+        await self._end_tasks()
+        try:
+            yield
+        finally:
+            self._server = await asyncio.start_server(self._accept, sock=place)
+
+    async def _end_tasks(self) -> None:
+        tasks = list(self._tasks)
+        for task in tasks:
+            task.cancel()
+        if tasks:
+            await asyncio.wait(tasks)
 
     @contextmanager
     def answering(self, matches: Matches, behaviour: Behaviour) -> Iterator[None]:
@@ -127,17 +148,18 @@ class BrainFront:
             self._holds.remove((matches, hold))
             hold.release()
 
-    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        task = asyncio.current_task()
-        assert task is not None
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
         self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
+    async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         try:
             while (request := await read_request(reader)) is not None:
                 await self._answer(request, reader, writer)
         except (OSError, asyncio.IncompleteReadError, ValueError):
             pass  # the client has left
         finally:
-            self._tasks.discard(task)
             writer.close()
 
     async def _answer(self, request: Request, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:

@@ -2,8 +2,36 @@
 
 from __future__ import annotations
 
-from tests.faults import broker
+from tests.faults import (
+    backlog,
+    brain_away,
+    broker,
+    broker_amnesia,
+    clocks,
+    crowds,
+    deaf_consumers,
+    everything_killed,
+    file_limit,
+    network,
+    object_store,
+    rolling_restart,
+    sick_brain,
+)
 from tests.faults.scenario import all_scenarios
 
-_MODULES = (broker,)
+_MODULES = (
+    backlog,
+    brain_away,
+    broker,
+    broker_amnesia,
+    clocks,
+    crowds,
+    deaf_consumers,
+    everything_killed,
+    file_limit,
+    network,
+    object_store,
+    rolling_restart,
+    sick_brain,
+)
 SCENARIOS = all_scenarios()

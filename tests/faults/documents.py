@@ -49,3 +49,12 @@ def scan(mark: str, pages: int = 3) -> bytes:
     buffer = io.BytesIO()
     frames[0].save(buffer, "TIFF", save_all=True, append_images=frames[1:], compression="tiff_lzw")
     return buffer.getvalue()
+
+
+def padded_image(mark: str, size: int) -> bytes:
+    """A PNG of one line of text and of `size` bytes: what follows its end means nothing."""
+    page = Image.new("L", (700, 140), 250)
+    ImageDraw.Draw(page).text((40, 40), f"Page of {mark}", fill=20, font=ImageFont.load_default(40))
+    buffer = io.BytesIO()
+    page.save(buffer, "PNG")
+    return buffer.getvalue().ljust(size, b"\x00")

@@ -140,6 +140,19 @@ class FaultStack:
                 await until_ready(self._readiness(name), RESTART_SECONDS)
 
     @asynccontextmanager
+    async def down(self, *names: str) -> AsyncIterator[None]:
+        """kill -9, and nobody starts them again before the end of the block; returns from it when they are ready."""
+        _signal(self.local.process.pid, signal.SIGSTOP)
+        try:
+            pids = self.kill(*names)
+            while not all(map(_is_dead, pids.values())):
+                await asyncio.sleep(0.01)
+            yield
+        finally:
+            _signal(self.local.process.pid, signal.SIGCONT)
+        await self.restarted(pids)
+
+    @asynccontextmanager
     async def frozen(self, *names: str) -> AsyncIterator[None]:
         """SIGSTOP, and SIGCONT at the end. A part that forks (Postgres) is stopped with all its children."""
         stopped = [process for name in names for process in _family(self.pid(name))]
@@ -240,6 +253,13 @@ def _family(pid: int) -> list[psutil.Process]:
         return [process, *process.children(recursive=True)]
     except psutil.NoSuchProcess:
         return []
+
+
+def _is_dead(pid: int) -> bool:
+    try:
+        return psutil.Process(pid).status() == psutil.STATUS_ZOMBIE
+    except psutil.NoSuchProcess:
+        return True
 
 
 def _signal(pid: int, number: int) -> None:

@@ -54,6 +54,10 @@ class Lane:
                     await scenario.body(stack, work)
                     result.recovered = await work.settled(scenario.recovery)
                     result.verdict = await check(work)
+                    if result.recovered > scenario.recovery and not result.verdict.stuck:
+                        result.verdict.wrong.append(
+                            f"recovered after {result.recovered:.0f} s; at most {scenario.recovery:.0f} s are promised"
+                        )
             except Skipped as skipped:
                 result.skipped = str(skipped)
             except Exception as error:

@@ -11,6 +11,8 @@ from tests.faults.workload import Workload
 Body = Callable[[FaultStack, Workload], Awaitable[None]]
 SINGLE = Layout()
 PAIR = Layout(replicas=2)
+#: Gives up sooner: a short wait for the Brain, and two attempts in place of five.
+HASTY = Layout(settings=(("AI_BRAIN_TIMEOUT", "3"), ("MAX_ATTEMPTS", "2")))
 
 
 class Skipped(Exception):

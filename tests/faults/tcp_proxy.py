@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import socket
 import struct
 from collections.abc import Iterator
@@ -29,8 +30,11 @@ class TcpProxy:
         self._open = {direction: asyncio.Event() for direction in Direction}
         for gate in self._open.values():
             gate.set()
+        self._tasks: set[asyncio.Task[None]] = set()
+        self._stranded: set[asyncio.Task[None]] = set()
         self._refusing = False
         self._delay = 0.0
+        self._swallowed: re.Pattern[bytes] | None = None
         self._cut_after: dict[Direction, int] = {}
         self.accepted = 0
         self.forwarded = dict.fromkeys(Direction, 0)
@@ -49,17 +53,16 @@ class TcpProxy:
 
     async def start(self) -> None:
         """Listens."""
-        self._server = await asyncio.start_server(self._serve, "127.0.0.1", 0)
+        self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)
 
     async def stop(self) -> None:
         """Closes everything."""
         if self._server is not None:
             self._server.close()
-        tasks = list(self._connections)
-        for task in tasks:
+        for task in self._tasks:
             task.cancel()
-        if tasks:
-            await asyncio.wait(tasks)
+        if self._tasks:
+            await asyncio.wait(self._tasks)
 
     def cut(self) -> None:
         """Resets every connection that is open now."""
@@ -67,6 +70,10 @@ class TcpProxy:
             for writer in writers:
                 _reset(writer)
             task.cancel()
+
+    def strand(self) -> None:
+        """Makes every connection that is open now half-open: it stands, and nothing comes through any more. New ones are as ever."""
+        self._stranded |= set(self._connections)
 
     def cut_after(self, count: int, direction: Direction) -> None:
         """Resets, once, the connection that carries the `count`-th byte from now on in this direction, in the middle of whatever it is."""
@@ -103,6 +110,20 @@ class TcpProxy:
         finally:
             self._delay = 0.0
 
+    @contextmanager
+    def swallowing(self, pattern: bytes) -> Iterator[None]:
+        """What matches on its way to the server never arrives there, and all else does. For small messages, each written in one piece."""
+        self._swallowed = re.compile(pattern)
+        try:
+            yield
+        finally:
+            self._swallowed = None
+
+    def _accept(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
+        task = asyncio.create_task(self._serve(reader, writer))
+        self._tasks.add(task)
+        task.add_done_callback(self._tasks.discard)
+
     async def _serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         task = asyncio.current_task()
         assert task is not None
@@ -118,20 +139,31 @@ class TcpProxy:
         self._connections[task] = (writer, server_writer)
         try:
             async with asyncio.TaskGroup() as tasks:
-                tasks.create_task(self._pump(reader, server_writer, Direction.TO_SERVER))
-                tasks.create_task(self._pump(server_reader, writer, Direction.TO_CLIENT))
+                tasks.create_task(self._pump(task, reader, server_writer, Direction.TO_SERVER))
+                tasks.create_task(self._pump(task, server_reader, writer, Direction.TO_CLIENT))
         except* (OSError, _Cut):
             pass
         finally:
             del self._connections[task]
+            self._stranded.discard(task)
             for each in (writer, server_writer):
                 each.close()
 
-    async def _pump(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter, direction: Direction) -> None:
+    async def _pump(
+        self,
+        connection: asyncio.Task[None],
+        reader: asyncio.StreamReader,
+        writer: asyncio.StreamWriter,
+        direction: Direction,
+    ) -> None:
         while chunk := await reader.read(_CHUNK_BYTES):
+            if connection in self._stranded:
+                continue
             if self._delay:
                 await asyncio.sleep(self._delay)
             await self._open[direction].wait()
+            if self._swallowed is not None and direction is Direction.TO_SERVER:
+                chunk = self._swallowed.sub(b"", chunk)
             if (left := self._cut_after.get(direction)) is not None:
                 self._cut_after[direction] = left - len(chunk)
                 if left <= len(chunk):

@@ -177,8 +177,12 @@ class Workload:
 
     def watch(self, upload: Upload) -> Watcher:
         """Watches to the end in the background, resuming where cut. Checked at the end of the scenario."""
-        watcher = Watcher(upload.id)
-        watcher.task = asyncio.create_task(self._watch(watcher), name=f"watch-{upload.mark}")
+        return self.watch_id(upload.id)
+
+    def watch_id(self, material_id: str) -> Watcher:
+        """As `watch`."""
+        watcher = Watcher(material_id)
+        watcher.task = asyncio.create_task(self._watch(watcher), name=f"watch-{material_id}")
         self.watchers.append(watcher)
         return watcher
 
@@ -267,10 +271,8 @@ class Workload:
         self.fault_over()
         assert self.fault_over_at is not None
         clock = asyncio.get_running_loop().time
-        sql = "SELECT count(*) AS open FROM status.materials WHERE owner_id = $1 AND status IN (1, 2) AND deleted_at IS NULL"
-        while clock() - self.fault_over_at < seconds:
-            if (await self.stack.fetch(sql, self.owner))[0]["open"] == 0:
-                break
+        sql = "SELECT 1 FROM status.materials WHERE owner_id = $1 AND status IN (1, 2) AND deleted_at IS NULL LIMIT 1"
+        while await self.stack.fetch(sql, self.owner) and clock() - self.fault_over_at < seconds:
             await asyncio.sleep(0.2)
         took = clock() - self.fault_over_at
         tasks = [watcher.task for watcher in self.watchers if watcher.task is not None]

@@ -1,0 +1,115 @@
+"""The broker forgets: its directory, the stream, a consumer, or the last of what it acknowledged. The record fills it again."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+from dataclasses import replace
+
+from nats.js.api import ConsumerInfo
+
+from tests.faults.fault_stack import FaultStack
+from tests.faults.scenario import scenario
+from tests.faults.workload import Upload, Workload
+
+STREAM = "MATERIALS"
+#: Seconds within which a stream that has lost something is filled again from the record and all that waited is done.
+REFILLED = 10.0
+#: What one processor works on at once, by its default.
+SLOTS = 2
+
+
+async def waiting(stack: FaultStack, work: Workload, count: int = 4) -> list[Upload]:
+    """Two materials that are worked on (the Brain is held), and `count` whose events lie in the stream for later."""
+    busy = await work.notes(SLOTS)
+    await stack.until_row(
+        "SELECT 1 FROM status.materials WHERE owner_id = $1 AND status = 2 HAVING count(*) = $2", work.owner, SLOTS
+    )
+    uploads = busy + await work.notes(count)
+    await stack.until_row(
+        "SELECT 1 FROM status.materials WHERE owner_id = $1 AND status = 1 AND announced_at IS NOT NULL HAVING count(*) = $2",
+        work.owner,
+        count,
+    )
+    for upload in uploads:
+        work.watch(upload)
+    return uploads
+
+
+@scenario("6a", "NATS: killed and its whole directory wiped, materials waiting", quick=True, recovery=REFILLED)
+async def directory_wiped(stack: FaultStack, work: Workload) -> None:
+    with stack.brain.holding():
+        await waiting(stack, work)
+        async with stack.down("nats"):
+            await asyncio.to_thread(shutil.rmtree, stack.local.data_dir / "nats")
+    work.fault_over()
+    await work.notes(2)
+
+
+@scenario("6b", "NATS: the stream deleted, materials waiting", quick=True, recovery=REFILLED)
+async def stream_deleted(stack: FaultStack, work: Workload) -> None:
+    async with stack.jetstream() as jetstream:
+        with stack.brain.holding():
+            await waiting(stack, work)
+            await jetstream.delete_stream(STREAM)
+    work.fault_over()
+    await work.notes(2)
+
+
+@scenario("6c", "NATS: all consumers deleted, at work and at rest", quick=True, recovery=REFILLED)
+async def consumers_deleted(stack: FaultStack, work: Workload) -> None:
+    async with stack.jetstream() as jetstream:
+        with stack.brain.holding():
+            await waiting(stack, work)
+            for consumer in await jetstream.consumers_info(STREAM):
+                await jetstream.delete_consumer(STREAM, consumer.name)
+        await work.settled(REFILLED)
+        for consumer in await jetstream.consumers_info(STREAM):
+            await jetstream.delete_consumer(STREAM, consumer.name)
+    work.fault_over_at = None
+    work.fault_over()
+    await work.notes(2)
+
+
+@scenario("6d", "NATS: a consumer changed by hand: max_deliver = 1, then another filter", recovery=REFILLED)
+async def consumer_changed(stack: FaultStack, work: Workload) -> None:
+    async with stack.jetstream() as jetstream:
+
+        async def processor() -> ConsumerInfo:
+            return await jetstream.consumer_info(STREAM, "processor")
+
+        right = (await processor()).config
+        await jetstream.add_consumer(STREAM, replace(right, max_deliver=1))
+        # The only delivery there will be is spent on a claim that cannot be made.
+        with stack.proxies["processor", "status"].refusing():
+            await work.notes(1)
+            async with asyncio.timeout(60):
+                while (info := await processor()).num_pending or info.num_ack_pending:
+                    await asyncio.sleep(0.05)
+        work.fault_over()
+        await work.settled(REFILLED + 5)
+        await jetstream.add_consumer(STREAM, replace(right, max_deliver=-1, filter_subject="materials.v1.deleted"))
+        await work.notes(2)
+        work.fault_over_at = None
+        await work.settled(REFILLED)
+        found = (await processor()).config
+    assert (found.max_deliver, found.filter_subject) == (right.max_deliver, right.filter_subject), "still as changed"
+
+
+@scenario("7", "NATS: killed, and what it acknowledged last is lost", quick=True, recovery=REFILLED)
+async def set_back(stack: FaultStack, work: Workload) -> None:
+    store = stack.local.data_dir / "nats"
+    earlier = stack.local.data_dir / "nats.earlier"
+    try:
+        async with stack.frozen("nats"):
+            await asyncio.to_thread(shutil.copytree, store, earlier)
+        with stack.brain.holding():
+            await waiting(stack, work)
+            async with stack.down("nats"):
+                await asyncio.to_thread(shutil.rmtree, store)
+                await asyncio.to_thread(shutil.copytree, earlier, store)
+            # As many again at once: the stream's numbers soon pass those of the events that are lost.
+            await work.notes(8)
+    finally:
+        await asyncio.to_thread(shutil.rmtree, earlier, ignore_errors=True)
+    work.fault_over()
