@@ -9,7 +9,7 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from materials_cli.commands import changing, looking, transfer, watch
+from materials_cli.commands import changing, looking, operating, transfer, watch
 from materials_cli.errors import CommandError, ExitCode
 from materials_cli.presentation import print_error
 
@@ -39,9 +39,12 @@ EXAMPLES = {
     "text": "materials text 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --page 3",
     "search": "materials search 'when is a matrix invertible?' --course algebra --limit 5",
     "download": "materials download 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c -o notes.pdf",
-    "retry": "materials list -s failed --json | jq -r .id | xargs materials retry",
+    "retry": "materials retry --failed --reason brain_failed --course algebra",
     "cancel": "materials cancel 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c",
     "delete": "materials delete 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --yes",
+    "queue": "materials queue --watch",
+    "pause": "materials pause --reason 'the AI Brain gets a new model'",
+    "resume": "materials resume",
 }
 
 app = typer.Typer(
@@ -62,6 +65,9 @@ for _name, _command in (
     ("retry", changing.retry),
     ("cancel", changing.cancel),
     ("delete", changing.delete),
+    ("queue", operating.queue),
+    ("pause", operating.pause),
+    ("resume", operating.resume),
 ):
     app.command(_name, epilog=f"Example: {EXAMPLES[_name]}")(_command)
 

@@ -121,7 +121,7 @@ class BarsView(View):
 
     def trying_again(self, key: str, why: str, when: str) -> None:
         if key in self._rows:
-            self._progress.update(self._rows[key], detail=plain(f"trying again {when}: {why}"))
+            self._progress.update(self._rows[key], detail=plain(f"{why}; trying again {when}"))
         else:
             super().trying_again(key, why, when)
 

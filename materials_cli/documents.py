@@ -45,6 +45,8 @@ def _value(message: Message, name: str) -> Any:
         return short_name(field.enum_type, value)
     if field.message_type is None:
         return value
+    if not isinstance(value, Message):  # Repeated.
+        return [document(each) for each in value]
     if not message.HasField(name):
         return None
     return value.ToJsonString() if isinstance(value, Timestamp) else document(value)

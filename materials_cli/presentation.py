@@ -175,13 +175,26 @@ def print_material(material: pb.Material, *, waiting_for: str) -> None:
 
 
 def print_history(transitions: Iterable[pb.MaterialTransition]) -> None:
-    """A line for each change, oldest first."""
+    """What changed when, by whom and why, oldest first; elsewhere a line for each."""
+    screen = console()
+    table = Table.grid(padding=(0, 2, 0, 0))
+    for _ in range(2):
+        table.add_column(no_wrap=True)
+    table.add_column(overflow="fold")
     for each in transitions:
         before = short_name(pb.ProcessingStatus.DESCRIPTOR, each.from_status) or "-"
-        change = f"{before} -> {status_name(each.to_status)}"
-        details = _details_of(each)
-        line = f"{time_text(each.created_at)}  {each.event:<14} {change:<24} by {each.actor}"
-        print(plain(line + (f": {details}" if details else "")), flush=True)
+        after = status_name(each.to_status)
+        attempt = f"attempt {each.attempt}" if each.attempt else "-"
+        details = plain(_details_of(each))
+        if screen.is_terminal:
+            what = plain(f"{each.event}{f', {attempt},' if each.attempt else ''} by {each.actor}")
+            change = Text.assemble(f"{before} -> ", (after, STATUS_STYLES.get(after, "")))
+            table.add_row(time_text(each.created_at), change, "\n".join(filter(None, (what, details))))
+        else:
+            line = f"{time_text(each.created_at)}  {each.event:<14} {f'{before} -> {after}':<24} {attempt:<10} by {each.actor}"
+            print(plain(line) + (f": {details}" if details else ""), flush=True)
+    if screen.is_terminal:
+        screen.print(table)
 
 
 def _details_of(transition: pb.MaterialTransition) -> str:
@@ -189,7 +202,7 @@ def _details_of(transition: pb.MaterialTransition) -> str:
     reason = short_name(pb.FailureReason.DESCRIPTOR, transition.failure_reason) or ""
     message = "" if transition.message == f"{transition.event} by {transition.actor}" else transition.message
     said = reason == transition.event or message.startswith(reason)
-    return " ".join(word for word in ("" if said else reason, message) if word)
+    return ": ".join(word for word in ("" if said else reason, message) if word)
 
 
 def without_heading(excerpt: str, heading: str) -> str:

@@ -19,9 +19,12 @@ _ADVICE = {
     "TOKEN_INVALID": "set MATERIALS_TOKEN, or start the local stack again (`make run`)",
     "TOKEN_EXPIRED": "set MATERIALS_TOKEN, or start the local stack again (`make run`)",
     "COURSE_WRITE_DENIED": "ask for the role `editor` in this course",
+    "OPERATOR_REQUIRED": "ask for one and set MATERIALS_TOKEN to it",
     "MATERIAL_NOT_FOUND": "see `materials list`",
     "TOO_MANY_UPLOADS": "try again in a moment",
     "TOO_MANY_WATCHES": "try again in a moment",
+    "TOO_MANY_UNFINISHED": "see them with `materials list --status pending`",
+    "MEMORY_SHORT": "try again in a moment",
     "OBJECT_STORE_FULL": "tell whoever runs the service",
     "INTERNAL": "tell whoever runs the service",
 }

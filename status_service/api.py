@@ -15,9 +15,11 @@ from servicekit.errors import FieldInvalid, ServiceError
 from servicekit.identity import Caller, current_caller
 from servicekit.postgres import Postgres
 from status_service import record_store
+from status_service.bulk_retry import BulkRetry
 from status_service.events import Cancel, Delete, Event, Retry
 from status_service.material_view import timestamp, to_material
 from status_service.opaque_tokens import OpaqueTokens
+from status_service.operating import Operating
 from status_service.record import Record
 from status_service.record_writer import RecordWriter
 from status_service.state_machine import Verdict
@@ -26,13 +28,23 @@ from status_service.watching import Watching, find, not_found, visible
 DEFAULT_PAGE, MAX_PAGE = 50, 1_000
 DEFAULT_HISTORY = 100
 MAX_BATCH = 1_000
+MAX_REASON_CHARACTERS = 500
 
 
 class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
     """Everybody's view of the record."""
 
-    def __init__(self, postgres: Postgres, writer: RecordWriter, watching: Watching, tokens: OpaqueTokens) -> None:
+    def __init__(
+        self,
+        postgres: Postgres,
+        writer: RecordWriter,
+        watching: Watching,
+        tokens: OpaqueTokens,
+        bulk_retry: BulkRetry,
+        operating: Operating,
+    ) -> None:
         self._postgres, self._writer, self._watching, self._tokens = postgres, writer, watching, tokens
+        self._bulk_retry, self._operating = bulk_retry, operating
 
     async def GetMaterial(self, request: pb.GetMaterialRequest, context: Any) -> pb.GetMaterialResponse:
         """See the contract."""
@@ -62,9 +74,8 @@ class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
             validation.course_id(request.course_id)
         if not set(request.processing_statuses) <= set(material_pb2.ProcessingStatus.values()):
             raise FieldInvalid("processing_statuses", "has a state that this service does not know")
-        if request.failure_reason not in material_pb2.FailureReason.values():
-            raise FieldInvalid("failure_reason", "is none that this service knows")
-        size = _page_size(request.page_size, DEFAULT_PAGE)
+        _check_failure_reason(request.failure_reason)
+        size = _limit("page_size", request.page_size, DEFAULT_PAGE)
         query: dict[str, Any] = {
             "list": request.course_id, "status": sorted(request.processing_statuses),
             "reason": request.failure_reason, "caller": caller.subject,
@@ -122,7 +133,7 @@ class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
     ) -> pb.ListMaterialTransitionsResponse:
         """See the contract."""
         record = await self._visible(request.material_id)
-        size = _page_size(request.page_size, DEFAULT_HISTORY)
+        size = _limit("page_size", request.page_size, DEFAULT_HISTORY)
         query: dict[str, Any] = {"history": request.material_id}
         after = 0
         if request.page_token:
@@ -145,6 +156,35 @@ class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
         ]
         token = self._tokens.seal(query | {"after": transitions[-1].revision}) if len(rows) > size else ""
         return pb.ListMaterialTransitionsResponse(transitions=transitions, next_page_token=token)
+
+    async def RetryFailedMaterials(
+        self, request: pb.RetryFailedMaterialsRequest, context: Any
+    ) -> pb.RetryFailedMaterialsResponse:
+        """See the contract."""
+        if request.course_id:
+            validation.course_id(request.course_id)
+        _check_failure_reason(request.failure_reason)
+        count = _limit("max_count", request.max_count, MAX_PAGE)
+        return await self._bulk_retry.retry(current_caller(), request.course_id, request.failure_reason, count)
+
+    async def GetQueue(self, request: pb.GetQueueRequest, context: Any) -> pb.GetQueueResponse:
+        """See the contract."""
+        current_caller().require_operator()
+        return await self._operating.queue()
+
+    async def PauseProcessing(self, request: pb.PauseProcessingRequest, context: Any) -> pb.PauseProcessingResponse:
+        """See the contract."""
+        caller = current_caller()
+        caller.require_operator()
+        if request.reason:
+            validation.visible_text("reason", request.reason, max_length=MAX_REASON_CHARACTERS)
+        return pb.PauseProcessingResponse(pause=await self._operating.pause(caller.subject, request.reason))
+
+    async def ResumeProcessing(self, request: pb.ResumeProcessingRequest, context: Any) -> pb.ResumeProcessingResponse:
+        """See the contract."""
+        caller = current_caller()
+        caller.require_operator()
+        return pb.ResumeProcessingResponse(pause=await self._operating.resume(caller.subject))
 
     async def _visible(self, material_id: str) -> Record:
         return visible(await find(self._postgres, validation.parse_uuid(material_id)), current_caller())
@@ -188,7 +228,12 @@ class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
         return content
 
 
-def _page_size(asked: int, default: int) -> int:
+def _limit(field: str, asked: int, default: int) -> int:
     if asked < 0:
-        raise FieldInvalid("page_size", "must not be negative")
+        raise FieldInvalid(field, "must not be negative")
     return min(asked or default, MAX_PAGE)
+
+
+def _check_failure_reason(reason: int) -> None:
+    if reason not in material_pb2.FailureReason.values():
+        raise FieldInvalid("failure_reason", "is none that this service knows")

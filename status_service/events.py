@@ -76,9 +76,10 @@ class Cancel:
 
 @dataclass(frozen=True, slots=True)
 class Retry:
-    """A person wants it tried again."""
+    """A person wants it tried again. `message` is for the history."""
 
     actor: str
+    message: str = ""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,10 +16,12 @@ from materials.v1 import record_service_pb2_grpc
 
 from servicekit import validation
 from servicekit.errors import FieldInvalid
+from status_service.admission import Admission
 from status_service.announcing import Announcing, to_announcement
 from status_service.change_feed import ChangeFeed
 from status_service.events import Claim, Purged
 from status_service.material_view import to_material
+from status_service.operating import Operating
 from status_service.record import OBJECT_PURGED, PASSAGES_PURGED, Record
 from status_service.record_writer import RecordWriter, UnknownMaterial
 from status_service.report_stream import ReportStream
@@ -31,6 +33,7 @@ _REFUSALS = {
     Verdict.LEASED: pb.CLAIM_REFUSAL_LEASED,
     Verdict.ENDED: pb.CLAIM_REFUSAL_ENDED,
     Verdict.NOT_DUE: pb.CLAIM_REFUSAL_NOT_DUE,
+    Verdict.PAUSED: pb.CLAIM_REFUSAL_PAUSED,
 }
 _PARTS = {pb.PURGED_PART_OBJECT: OBJECT_PURGED, pb.PURGED_PART_PASSAGES: PASSAGES_PURGED}
 
@@ -38,13 +41,30 @@ _PARTS = {pb.PURGED_PART_OBJECT: OBJECT_PURGED, pb.PURGED_PART_PASSAGES: PASSAGE
 class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
     """The record as peers change it."""
 
-    def __init__(self, writer: RecordWriter, announcing: Announcing, feed: ChangeFeed, policy: Policy) -> None:
+    def __init__(
+        self,
+        writer: RecordWriter,
+        announcing: Announcing,
+        feed: ChangeFeed,
+        policy: Policy,
+        admission: Admission,
+        operating: Operating,
+    ) -> None:
         self._writer, self._announcing, self._feed, self._policy = writer, announcing, feed, policy
+        self._admission, self._operating = admission, operating
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
         """Ends the report streams once what they brought is acknowledged: workers go on at another replica."""
         self._draining.set()
+
+    async def AdmitUpload(self, request: pb.AdmitUploadRequest, context: Any) -> pb.AdmitUploadResponse:
+        """See the contract."""
+        validation.visible_text("owner_id", request.owner_id, max_length=255)
+        if request.request_id:
+            validation.visible_text("request_id", request.request_id, max_length=255)
+        await self._admission.check(request.owner_id, request.request_id)
+        return pb.AdmitUploadResponse()
 
     async def CreateMaterial(self, request: pb.CreateMaterialRequest, context: Any) -> pb.CreateMaterialResponse:
         """See the contract."""
@@ -85,6 +105,14 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
             stream.close()
             reader.cancel()
             await asyncio.wait([reader])
+
+    async def ReportProcessor(self, request: pb.ReportProcessorRequest, context: Any) -> pb.ReportProcessorResponse:
+        """See the contract."""
+        validation.visible_text("worker_id", request.worker_id, max_length=255)
+        for field in ("slots", "busy"):
+            if getattr(request, field) < 0:
+                raise FieldInvalid(field, "must not be negative")
+        return pb.ReportProcessorResponse(paused=await self._operating.heartbeat(request))
 
     async def LeaseAnnouncements(
         self, request: pb.LeaseAnnouncementsRequest, context: Any

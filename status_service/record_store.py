@@ -16,6 +16,7 @@ from uuid import UUID
 import asyncpg
 
 from servicekit.postgres import Connection
+from status_service.queue_store import PAUSED
 from status_service.record import Record
 from status_service.state_machine import Transition
 
@@ -70,8 +71,9 @@ COLUMN_LIST = ", ".join(f"m.{name}" for name in _COLUMNS)
 LOCK = f"""
     SELECT {COLUMN_LIST} FROM materials m WHERE m.material_id = ANY($1::uuid[]) ORDER BY m.material_id FOR UPDATE
 """
-# The commit's time, not the transaction's start: leases are measured from when they were decided.
-NOW = "SELECT clock_timestamp()"
+# The commit's time, not the transaction's start: leases are measured from when they were decided. With it, whether processing is paused: asked where
+# claims are decided, so that no replica is ever behind.
+MOMENT = f"SELECT clock_timestamp() AS now, {PAUSED} AS paused"
 INSERT = f"""
     INSERT INTO materials ({", ".join(_COLUMNS)}) SELECT * FROM unnest({_arrays(_COLUMNS)})
     ON CONFLICT DO NOTHING RETURNING material_id

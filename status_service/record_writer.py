@@ -21,6 +21,7 @@ from materials.v1 import errors_pb2
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.postgres import Postgres
 from status_service import record_store
+from status_service.admission import WriteHealth
 from status_service.events import Event
 from status_service.record import PENDING, Record
 from status_service.state_machine import TAKEN_AWAY, Decision, Policy, Transition, Verdict, decide
@@ -58,8 +59,10 @@ class _Submission:
 class RecordWriter:
     """A part: the only writer of `materials`, but for the announcer's own columns."""
 
-    def __init__(self, postgres: Postgres, policy: Policy, on_commit: Callable[[Sequence[Change]], None]) -> None:
-        self._postgres, self._policy, self._on_commit = postgres, policy, on_commit
+    def __init__(
+        self, postgres: Postgres, policy: Policy, on_commit: Callable[[Sequence[Change]], None], health: WriteHealth
+    ) -> None:
+        self._postgres, self._policy, self._on_commit, self._health = postgres, policy, on_commit, health
         self._queue: list[_Submission] = []
         self._waiting = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -116,7 +119,9 @@ class RecordWriter:
         try:
             answers, changes = await self._commit(batch)
         except Exception as error:
-            if not isinstance(error, ServiceError):
+            if isinstance(error, Unavailable):
+                self._health.failed()
+            else:
                 if len(batch) > 1:
                     # One value that Postgres cannot take must not cost all the others their changes.
                     for submission in batch:
@@ -127,6 +132,8 @@ class RecordWriter:
                 if not submission.done.done():
                     submission.done.set_exception(error)
             return
+        if changes:  # what wrote nothing tells nothing
+            self._health.committed()
         # Watchers first: whoever hears the answer may already look.
         self._on_commit(changes)
         for submission, answer in zip(batch, answers, strict=True):
@@ -140,7 +147,9 @@ class RecordWriter:
     async def _commit(self, batch: list[_Submission]) -> tuple[list[Decision | ServiceError], list[Change]]:
         async with self._postgres.connection() as connection, connection.transaction():
             known = await record_store.lock(connection, {s.material_id for s in batch if s.event is not None})
-            now = await connection.fetchval(record_store.NOW)
+            moment = await connection.fetchrow(record_store.MOMENT)
+            assert moment is not None, "a row of constants"
+            now, paused = moment["now"], moment["paused"]
             # The Ingest that asked publishes it itself, and has this long to do so.
             own = {
                 "created_at": now,
@@ -154,13 +163,13 @@ class RecordWriter:
                 inserted = await record_store.insert(connection, list(created.values()))
                 missed = [record for record in created.values() if record.material_id not in inserted]
                 found = await record_store.find_by_request(connection, missed) if missed else []
-            book = _Book(known, {key: created[key] for key in inserted}, found)
+            book = _Book(known, {key: created[key] for key in inserted}, found, self._policy, now, paused)
             answers: list[Decision | ServiceError] = []
             for submission in batch:
                 if submission.event is None:
                     answers.append(book.create(created[submission.material_id]))
                 else:
-                    answers.append(book.apply(submission.material_id, submission.event, self._policy, now))
+                    answers.append(book.apply(submission.material_id, submission.event))
             if book.changed:
                 per_course = Counter(book.records[key].course_id for key in book.changed)
                 newest = await record_store.advance_courses(connection, per_course)
@@ -175,7 +184,16 @@ class RecordWriter:
 class _Book:
     """The rows of one batch while it is decided."""
 
-    def __init__(self, known: dict[UUID, Record], inserted: dict[UUID, Record], found: list[Record]) -> None:
+    def __init__(
+        self,
+        known: dict[UUID, Record],
+        inserted: dict[UUID, Record],
+        found: list[Record],
+        policy: Policy,
+        now: datetime,
+        paused: bool,
+    ) -> None:
+        self._policy, self._now, self._paused = policy, now, paused
         self._revoked: dict[UUID, tuple[str, int]] = {}
         self.records = {**known, **inserted}
         self.touched = set(inserted)
@@ -205,11 +223,11 @@ class _Book:
             errors_pb2.ERROR_REASON_REQUEST_ID_REUSED, "this request id was used for another upload; use a new one"
         )
 
-    def apply(self, material_id: UUID, event: Event, policy: Policy, now: datetime) -> Decision | ServiceError:
+    def apply(self, material_id: UUID, event: Event) -> Decision | ServiceError:
         record = self.records.get(material_id)
         if record is None:
             return UnknownMaterial()
-        decision = decide(record, event, now, policy)
+        decision = decide(record, event, self._now, self._policy, paused=self._paused)
         if decision.record is not record:
             self.records[material_id] = decision.record
             self.touched.add(material_id)

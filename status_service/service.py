@@ -13,11 +13,14 @@ from servicekit.manager import ServiceManager
 from servicekit.nats_link import NatsLink
 from servicekit.postgres import Postgres
 from servicekit.server import GrpcServer, Health
+from status_service.admission import Admission, WriteHealth
 from status_service.announcing import Announcing
 from status_service.api import StatusApi
+from status_service.bulk_retry import BulkRetry
 from status_service.change_feed import ChangeFeed
 from status_service.lease_reaper import LeaseReaper
 from status_service.opaque_tokens import OpaqueTokens
+from status_service.operating import Operating
 from status_service.record_api import RecordApi
 from status_service.record_writer import Change, RecordWriter
 from status_service.settings import StatusSettings
@@ -50,10 +53,13 @@ def build(settings: StatusSettings) -> ServiceManager:
         feed.committed(changes)
         announcing.committed(changes)
 
-    writer = RecordWriter(postgres, policy, committed)
+    writes = WriteHealth()
+    writer = RecordWriter(postgres, policy, committed, writes)
     watching = Watching(postgres, feed, tokens, max_watches=settings.max_watches)
-    status_api = StatusApi(postgres, writer, watching, tokens)
-    record_api = RecordApi(writer, announcing, feed, policy)
+    operating = Operating(postgres)
+    admission = Admission(postgres, writes, max_unfinished=settings.max_unfinished_per_owner)
+    status_api = StatusApi(postgres, writer, watching, tokens, BulkRetry(postgres, writer), operating)
+    record_api = RecordApi(writer, announcing, feed, policy, admission, operating)
     health = Health()
     server = GrpcServer(
         settings,

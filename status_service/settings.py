@@ -38,4 +38,7 @@ class StatusSettings(ServiceSettings):
         2.0, gt=0, description="wait before the second attempt, in seconds; doubles with each, with jitter"
     )
     retry_backoff_cap_seconds: float = Field(120.0, gt=0, description="longest wait between two attempts, in seconds")
+    max_unfinished_per_owner: int = Field(
+        1_000, gt=0, description="materials one owner may have waiting or being read before further uploads are refused"
+    )
     max_watches: int = Field(10_000, gt=0, description="watches this replica serves at once")

@@ -4,6 +4,7 @@
     ----------  ---------------  -----------  -------------  -------------------------------------------------------------
     (none)      Create           PENDING      Ingest         revision 1, announcement 1
     PENDING     Claim            PROCESSING   processor      attempt + 1 (the fencing token), a lease; refused until `not_before`
+                                                             and, by PAUSED, while processing is paused
     PROCESSING  Progress         PROCESSING   lease holder   pages, stage; lease renewed; new pages reset both budgets
     PROCESSING  Renew            PROCESSING   lease holder   lease renewed; no revision
     PROCESSING  Complete         COMPLETED    lease holder   processed_at
@@ -80,6 +81,7 @@ class Verdict(Enum):
     LEASED = "leased"  # another attempt holds the lease
     ENDED = "ended"  # COMPLETED or FAILED
     NOT_DUE = "not_due"  # waits for its time
+    PAUSED = "paused"  # could be claimed, if processing were not paused
     NOT_RETRYABLE = "not_retryable"
     NOT_FOUND = "not_found"  # unknown or deleted
 
@@ -127,16 +129,22 @@ def retry_delay(failures: int, policy: Policy, random: Callable[[], float]) -> f
 
 
 def decide(
-    record: Record, event: Event, now: datetime, policy: Policy, random: Callable[[], float] = random_module.random
+    record: Record,
+    event: Event,
+    now: datetime,
+    policy: Policy,
+    random: Callable[[], float] = random_module.random,
+    *,
+    paused: bool = False,
 ) -> Decision:
-    """What follows from an event. Pure: the same arguments give the same decision."""
+    """What follows from an event. Pure: the same arguments give the same decision. `paused` says whether all processing is."""
     if isinstance(event, Purged):
         return _purge(record, event)
     if record.deleted_at is not None:
         return Decision(Verdict.NOT_FOUND, record)
     match event:
         case Claim():
-            return _claim(record, event, now, policy)
+            return _claim(record, event, now, policy, paused)
         case ExpireLease():
             return _expire(record, now, policy)
         case Cancel():
@@ -159,7 +167,7 @@ def decide(
             return _report(record, event, now, policy, random)
 
 
-def _claim(record: Record, event: Claim, now: datetime, policy: Policy) -> Decision:
+def _claim(record: Record, event: Claim, now: datetime, policy: Policy, paused: bool) -> Decision:
     if record.ended:
         return Decision(Verdict.ENDED, record)
     if record.status == PROCESSING:
@@ -168,6 +176,8 @@ def _claim(record: Record, event: Claim, now: datetime, policy: Policy) -> Decis
         return Decision(Verdict.LEASED, record)
     if record.not_before is not None and record.not_before > now:
         return Decision(Verdict.NOT_DUE, record)
+    if paused:
+        return Decision(Verdict.PAUSED, record)
     after = replace(
         record,
         status=PROCESSING,
@@ -280,7 +290,7 @@ def _retry(record: Record, event: Retry, now: datetime) -> Decision:
         failures=0,
         crashes=0,
     )
-    return _changed(record, after, now, "retried", event.actor)
+    return _changed(record, after, now, "retried", event.actor, message=event.message)
 
 
 def _purge(record: Record, event: Purged) -> Decision:

@@ -10,6 +10,7 @@ from typing import Annotated
 import typer
 from materials.v1 import material_pb2, status_service_pb2
 
+from materials_cli.commands.retrying_failed import retry_failed
 from materials_cli.commands.running import Json, MaterialIds, run, run_with_view
 from materials_cli.connection import CALL_SECONDS, Connection
 from materials_cli.errors import CommandError, ExitCode, NotFound, WrongUsage
@@ -33,11 +34,35 @@ class Change:
     nothing_done: Callable[[material_pb2.Material, material_pb2.Material], str] | None = None
 
 
-def retry(ids: MaterialIds, json: Json = False) -> None:
+def retry(
+    ids: Annotated[list[str] | None, typer.Argument(metavar="ID", help="Ids of materials.")] = None,
+    failed: Annotated[
+        bool,
+        typer.Option(
+            "--failed", help="All that failed: an operator everybody's, others their own or those of --course."
+        ),
+    ] = False,
+    reason: Annotated[
+        str | None,
+        typer.Option("--reason", metavar="REASON", help="Only those failed for this; else any reason but cancelled."),
+    ] = None,
+    course: Annotated[str | None, typer.Option("--course", "-c", metavar="COURSE", help="Only this course.")] = None,
+    json: Json = False,
+) -> None:
     """Have failed materials read again.
 
-    Pages read before are kept; a material that has not failed is left as it is.
+    Pages read before are kept; a material that has not failed is left as it is. With --failed: all that another
+    attempt may mend, as many as there are.
     """
+    if bool(ids) == failed:
+        raise WrongUsage(
+            "name either materials or all that failed: `materials retry ID`, or `materials retry --failed`"
+        )
+    if not ids:
+        retry_failed(course or "", reason, json=json)
+        return
+    if reason is not None or course is not None:
+        raise WrongUsage("--reason and --course choose among all that failed; use them with --failed, without ids")
 
     async def change(connection: Connection, material_id: str) -> material_pb2.Material:
         request = status_service_pb2.RetryMaterialRequest(material_id=material_id)

@@ -79,16 +79,17 @@ class BareServices:
         self.databases[name] = dsn
         await self._start_service(name, "status_service", {"STATUS_DATABASE_URL": dsn, **settings})
 
-    async def start_ingest(self, name: str, status: str) -> None:
-        """An Ingest with low limits, in front of the Status of that name."""
-        settings = {
+    async def start_ingest(self, name: str, status: str, **settings: str) -> None:
+        """An Ingest with low limits, in front of the Status of that name; `settings` replace or add."""
+        defaults = {
             "STATUS_ENDPOINT": self.endpoints[status],
             "OBJECT_STORE_URL": self.objects.as_uri(),
             "MAX_UPLOAD_BYTES": str(MAX_UPLOAD_BYTES),
             "MAX_CONCURRENT_UPLOADS": str(MAX_CONCURRENT_UPLOADS),
             "UPLOAD_IDLE_SECONDS": str(UPLOAD_IDLE_SECONDS),
+            "OBJECT_STORE_RESERVE_BYTES": "0",
         }
-        await self._start_service(name, "ingest_service", settings)
+        await self._start_service(name, "ingest_service", {**defaults, **settings})
 
     def stop(self) -> None:
         """SIGTERM to all, newest first; whoever does not go in time is killed, and the test run fails."""
@@ -128,7 +129,7 @@ class BareServices:
         return (self.directory / f"{name}.log").read_text(errors="replace")
 
     async def _start_service(self, name: str, module: str, settings: dict[str, str]) -> None:
-        address = f"{HOST}:{_free_port()}"
+        address = settings.get("LISTEN_ADDRESS") or f"{HOST}:{_free_port()}"
         self.endpoints[name] = address
         secret = self._stack.secrets()
         environment = {

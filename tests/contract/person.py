@@ -68,6 +68,24 @@ class Person:
         request = pb.RetryMaterialRequest(material_id=material_id)
         return (await self.stub.RetryMaterial(request, metadata=self.metadata, timeout=SECONDS)).material
 
+    async def retry_failed(self, **which: Any) -> pb.RetryFailedMaterialsResponse:
+        """RetryFailedMaterials."""
+        request = pb.RetryFailedMaterialsRequest(**which)
+        return await self.stub.RetryFailedMaterials(request, metadata=self.metadata, timeout=SECONDS)
+
+    async def queue(self) -> pb.GetQueueResponse:
+        """GetQueue."""
+        return await self.stub.GetQueue(pb.GetQueueRequest(), metadata=self.metadata, timeout=SECONDS)
+
+    async def pause(self, reason: str = "") -> pb.ProcessingPause:
+        """PauseProcessing."""
+        request = pb.PauseProcessingRequest(reason=reason)
+        return (await self.stub.PauseProcessing(request, metadata=self.metadata, timeout=SECONDS)).pause
+
+    async def resume(self) -> pb.ResumeProcessingResponse:
+        """ResumeProcessing."""
+        return await self.stub.ResumeProcessing(pb.ResumeProcessingRequest(), metadata=self.metadata, timeout=SECONDS)
+
     async def cancel(self, material_id: str) -> material_pb2.Material:
         """CancelMaterial."""
         request = pb.CancelMaterialRequest(material_id=material_id)

@@ -56,6 +56,16 @@ class RecordCalls:
         assert not answer.refusal, pb.ClaimRefusal.Name(answer.refusal)
         return answer.material
 
+    async def admit(self, owner: str, request_id: str = "") -> None:
+        """AdmitUpload."""
+        request = pb.AdmitUploadRequest(owner_id=owner, request_id=request_id)
+        await self.stub.AdmitUpload(request, metadata=self.metadata, timeout=SECONDS)
+
+    async def heartbeat(self, worker: str = "worker", **report: Any) -> bool:
+        """ReportProcessor; whether processing is paused."""
+        request = pb.ReportProcessorRequest(worker_id=worker, **report)
+        return (await self.stub.ReportProcessor(request, metadata=self.metadata, timeout=SECONDS)).paused
+
     @asynccontextmanager
     async def reports(self, worker: str = "worker") -> AsyncIterator[ReportStream]:
         """A report stream; cancelled at the end."""

@@ -126,6 +126,24 @@ class ScriptedServices(
         response: status_service_pb2.DeleteMaterialResponse = await self._unary("DeleteMaterial", request, context)
         return response
 
+    async def RetryFailedMaterials(self, request: Any, context: Any) -> status_service_pb2.RetryFailedMaterialsResponse:
+        response: status_service_pb2.RetryFailedMaterialsResponse = await self._unary(
+            "RetryFailedMaterials", request, context
+        )
+        return response
+
+    async def GetQueue(self, request: Any, context: Any) -> status_service_pb2.GetQueueResponse:
+        response: status_service_pb2.GetQueueResponse = await self._unary("GetQueue", request, context)
+        return response
+
+    async def PauseProcessing(self, request: Any, context: Any) -> status_service_pb2.PauseProcessingResponse:
+        response: status_service_pb2.PauseProcessingResponse = await self._unary("PauseProcessing", request, context)
+        return response
+
+    async def ResumeProcessing(self, request: Any, context: Any) -> status_service_pb2.ResumeProcessingResponse:
+        response: status_service_pb2.ResumeProcessingResponse = await self._unary("ResumeProcessing", request, context)
+        return response
+
 
 @asynccontextmanager
 async def scripted_services() -> AsyncIterator[ScriptedServices]:

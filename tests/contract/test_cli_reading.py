@@ -70,6 +70,34 @@ async def test_a_material_is_shown_with_its_whole_history(services: ScriptedServ
     ]
 
 
+async def test_a_terminal_shows_the_attempt_and_wraps_why_it_failed_beside_the_times(
+    services: ScriptedServices, cli: Cli
+) -> None:
+    async def get(request: Any, context: Any) -> Any:
+        return status_service_pb2.GetMaterialResponse(material=material(2, "failed"))
+
+    async def transitions(request: Any, context: Any) -> Any:
+        change = pb.MaterialTransition(
+            event="failed", actor="worker\x1b", attempt=3, message="word " * 30,
+            from_status=pb.PROCESSING_STATUS_PROCESSING, to_status=pb.PROCESSING_STATUS_FAILED,
+            failure_reason=pb.FAILURE_REASON_BRAIN_FAILED,
+        )  # fmt: skip
+        return status_service_pb2.ListMaterialTransitionsResponse(transitions=[change])
+
+    services.on("GetMaterial", get)
+    services.on("ListMaterialTransitions", transitions)
+    async with cli.terminal("show", ID, "--history") as terminal:
+        assert await terminal.ends() == 0
+    lines = re.sub(r"\x1b\[[0-9;]*m", "", terminal.screen.decode()).split("\r\n")
+    (first,) = [number for number, line in enumerate(lines) if "processing -> failed" in line]
+    assert lines[first].rstrip().endswith(r"failed, attempt 3, by worker\x1b")
+    column = lines[first].index("failed, attempt")
+    why = [line for line in lines[first + 1 :] if line.strip()]
+    assert len(why) > 1
+    assert why[0][column:].startswith("brain_failed: word word")
+    assert not any(line[:column].strip() for line in why)
+
+
 async def test_search_results_are_ranked_lines_without_control_characters(services: ScriptedServices, cli: Cli) -> None:
     async def search(request: Any, context: Any) -> Any:
         assert (request.query, request.course_id, request.limit) == ("a query", "algebra", 2)

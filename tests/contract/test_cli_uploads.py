@@ -65,6 +65,59 @@ async def test_an_upload_that_stays_refused_ends_after_its_retries(services: Scr
     ]
 
 
+@pytest.mark.parametrize("retries", ["1", "0"])
+@pytest.mark.parametrize(
+    ("reason", "message", "advice"),
+    [
+        (errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED, "500 wait; cancel some", "; see them with `materials list"),
+        (errors_pb2.ERROR_REASON_MEMORY_SHORT, "this replica is short of memory", "; try again in a moment"),
+        (errors_pb2.ERROR_REASON_OBJECT_STORE_FULL, "the object store has no room", "; tell whoever runs the service"),
+    ],
+)
+async def test_an_upload_refused_before_its_bytes_waits_as_told_and_says_for_what(
+    services: ScriptedServices, cli: Cli, reason: Any, message: str, advice: str, retries: str
+) -> None:
+    tries: list[str] = []
+
+    async def upload(messages: Any, context: Any) -> Any:
+        first = await anext(messages)
+        tries.append(first.metadata.request_id)
+        if len(tries) < 3:
+            await refuse(context, Unavailable(reason, message, retry_after=0.01))
+        return ingest_service_pb2.UploadMaterialResponse(material=material(1, "pending"))
+
+    services.on("UploadMaterial", upload)
+    file = cli.file("a.pdf", bytes(3_000_000))
+    given_up = await cli.run("upload", file, "-c", "algebra", "--retries", retries)
+    assert (given_up.code, given_up.out) == (1, "")
+    *notices, last = given_up.err.splitlines()
+    assert last.startswith(f"error: a.pdf: {message}{advice}")
+    assert notices == [f"a.pdf: {message.partition(';')[0]}; trying again"][: int(retries)]
+    assert len(tries) == int(retries) + 1
+    uploaded = await cli.run("upload", file, "-c", "algebra")
+    assert uploaded.code == 0
+    assert len(set(tries)) == 2, "each command keeps its request id over all its tries"
+
+
+async def test_bars_say_what_an_upload_waits_for_before_when(services: ScriptedServices, cli: Cli) -> None:
+    tries = 0
+
+    async def upload(messages: Any, context: Any) -> Any:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            await refuse(
+                context, Unavailable(errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED, "500 of yours wait", retry_after=0.2)
+            )
+        return await accept(messages, context)
+
+    services.on("UploadMaterial", upload)
+    async with cli.terminal("upload", cli.file("a.pdf"), "-c", "algebra") as terminal:
+        await terminal.shows("500 of yours wait; trying again in 0.2 s (1 of 8)")
+        await terminal.shows("uploaded")
+        assert await terminal.ends() == 0
+
+
 async def test_a_refusal_in_the_middle_is_told_in_the_words_of_the_service(
     services: ScriptedServices, cli: Cli
 ) -> None:

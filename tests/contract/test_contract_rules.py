@@ -28,6 +28,7 @@ from tests.contract.refusals import refusal_of, refused
 from tests.local_stack import Client, LocalStack
 
 USER = "a user's token, or a service's"
+OPERATOR = "an operator's token only"
 SERVICE = "a service's token only"
 
 #: Who may call what, and which part serves it.
@@ -43,11 +44,17 @@ RULES = {
     "materials.v1.StatusService/CancelMaterial": USER,
     "materials.v1.StatusService/DeleteMaterial": USER,
     "materials.v1.StatusService/ListMaterialTransitions": USER,
+    "materials.v1.StatusService/RetryFailedMaterials": USER,
+    "materials.v1.StatusService/GetQueue": OPERATOR,
+    "materials.v1.StatusService/PauseProcessing": OPERATOR,
+    "materials.v1.StatusService/ResumeProcessing": OPERATOR,
     "materials.v1.ProcessorService/SearchMaterials": USER,
     "materials.v1.ProcessorService/GetMaterialText": USER,
+    "materials.v1.RecordService/AdmitUpload": SERVICE,
     "materials.v1.RecordService/CreateMaterial": SERVICE,
     "materials.v1.RecordService/ClaimMaterial": SERVICE,
     "materials.v1.RecordService/ReportStatus": SERVICE,
+    "materials.v1.RecordService/ReportProcessor": SERVICE,
     "materials.v1.RecordService/LeaseAnnouncements": SERVICE,
     "materials.v1.RecordService/MarkAnnounced": SERVICE,
     "materials.v1.RecordService/ConfirmPurged": SERVICE,
@@ -126,21 +133,26 @@ async def test_call_with_a_token_that_is_not_good_is_refused(stack: LocalStack, 
 
 
 @each_rpc
-async def test_call_for_peers_is_refused_to_users_and_only_that(stack: LocalStack, rpc: Rpc) -> None:
-    claims_too_much = stack.user_token("ann", {"*": "editor"}, role="service")
-    for token in (stack.facts["token"], claims_too_much):
-        if RULES[rpc.name] == SERVICE:
-            with refused("PERMISSION_DENIED", "SERVICE_IDENTITY_REQUIRED"):
-                await rpc.call(stack, bearer(token))
-        else:
+async def test_call_for_peers_or_operators_is_refused_to_users_and_only_that(stack: LocalStack, rpc: Rpc) -> None:
+    refusal = {SERVICE: "SERVICE_IDENTITY_REQUIRED", OPERATOR: "OPERATOR_REQUIRED"}.get(RULES[rpc.name])
+    for claims in ({}, {"role": "service"}):
+        token = stack.user_token("ann", {"*": "editor"}, **claims)
+        if refusal is None:
             await _answered(rpc, stack, token)
+        else:
+            with refused("PERMISSION_DENIED", refusal):
+                await rpc.call(stack, bearer(token))
     with refused("UNAUTHENTICATED", "TOKEN_INVALID"):
         await rpc.call(stack, bearer(stack.user_token("ann", iss="materials-services", role="service")))
 
 
 @each_rpc
 async def test_empty_request_of_a_peer_is_answered_in_the_contracts_words(stack: LocalStack, rpc: Rpc) -> None:
-    await _answered(rpc, stack, stack.facts["service_token"])
+    if RULES[rpc.name] == OPERATOR:
+        with refused("PERMISSION_DENIED", "OPERATOR_REQUIRED"):
+            await rpc.call(stack, bearer(stack.facts["service_token"]))
+    else:
+        await _answered(rpc, stack, stack.facts["service_token"])
 
 
 async def _answered(rpc: Rpc, stack: LocalStack, token: str) -> None:

@@ -16,7 +16,7 @@ from materials.v1 import ingest_service_pb2_grpc
 from ingest_service.api import ended_by_the_client
 from tests.contract.bare_services import MAX_CONCURRENT_UPLOADS, BareServices
 from tests.contract.refusals import eventually, refusal_of, refused
-from tests.contract.uploads import MIB, TEXT, Ingest, Messages, chunk, metadata, stream
+from tests.contract.uploads import MIB, TEXT, Ingest, Messages, chunk, metadata
 from tests.contract.wire import Wire
 from tests.local_stack import LocalStack
 
@@ -188,30 +188,38 @@ class TestClientThatGoesAway:
             await ingest.idle()
 
     async def test_while_the_record_is_slow_leaves_a_whole_material_or_none(self, ingest: Ingest, course: str) -> None:
+        content = TEXT * (2 * MIB // len(TEXT))
         before = set(ingest.bare.stored_files())
-        first = await ingest.upload(metadata(course, request_id="known"), chunk(TEXT))
+        first = await ingest.upload(metadata(course, request_id="known"), chunk(content))
         status = ingest.bare.processes["status-of-ingest"]
+        all_begun = asyncio.Event()
 
-        async def stored(files: int) -> bool:
-            return len(set(ingest.bare.stored_files()) - before) == files
+        async def messages(request_id: str) -> Messages:
+            yield metadata(course, request_id=request_id)
+            yield chunk(content)
+            await all_begun.wait()
 
+        async def stored(whole: int, parts: int) -> bool:
+            new = set(ingest.bare.stored_files()) - before
+            return (whole, parts) == (sum("#" not in path.name for path in new), sum("#" in path.name for path in new))
+
+        calls = [
+            ingest.client.ingest.UploadMaterial(messages(request_id), metadata=ingest.client.metadata)
+            for request_id in ("known", "new")
+        ]
+        await eventually(lambda: stored(1, 2), "both uploads are admitted")
         status.send_signal(signal.SIGSTOP)
         try:
-            calls = [
-                ingest.client.ingest.UploadMaterial(
-                    stream(metadata(course, request_id=request_id), chunk(TEXT)), metadata=ingest.client.metadata
-                )
-                for request_id in ("known", "new")
-            ]
-            await eventually(lambda: stored(3), "the bytes are stored and the record is asked")
+            all_begun.set()
+            await eventually(lambda: stored(3, 0), "the bytes are stored and the record is asked")
             for call in calls:
                 call.cancel()
             await asyncio.gather(*calls, return_exceptions=True)
         finally:
             status.send_signal(signal.SIGCONT)
 
-        await eventually(lambda: stored(2), "the bytes that the record did not want are gone")
-        again = await ingest.upload(metadata(course, request_id="new"), chunk(TEXT))
+        await eventually(lambda: stored(2, 0), "the bytes that the record did not want are gone")
+        again = await ingest.upload(metadata(course, request_id="new"), chunk(content))
         assert sorted(await ingest.listed(course)) == sorted([first.id, again.id])
         kept = {path.name for path in set(ingest.bare.stored_files()) - before}
         assert kept == {first.id, again.id}
