@@ -29,6 +29,13 @@ _ADVICE = {
     "INTERNAL": "tell whoever runs the service",
 }
 
+#: Codes that come from gRPC itself when nobody answered.
+_NO_ANSWER = {
+    grpc.StatusCode.UNAVAILABLE: "cannot be reached",
+    grpc.StatusCode.DEADLINE_EXCEEDED: "does not answer in time",
+    grpc.StatusCode.CANCELLED: "stopped before it answered",
+}
+
 
 def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
     """The google.rpc.Status with its details, or None when the answer carries none (a dead connection, a proxy)."""
@@ -56,10 +63,9 @@ def explain(error: grpc.aio.AioRpcError | TimeoutError, service: Service, subjec
     status = status_of(error)
     reason = reason_of_status(status)
     code = error.code()
-    if not reason and code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.DEADLINE_EXCEEDED):
-        said = "cannot be reached" if code is grpc.StatusCode.UNAVAILABLE else "does not answer in time"
+    if not reason and code in _NO_ANSWER:
         return Unreachable(
-            f"{about}{service} {said}; is it running? Start it with `make run`, or set {service.variable}"
+            f"{about}{service} {_NO_ANSWER[code]}; is it running? Start it with `make run`, or set {service.variable}"
         )
     if code is grpc.StatusCode.UNIMPLEMENTED:
         return CommandError(f"{about}{service} does not know this call; set {service.variable} to the right host:port")

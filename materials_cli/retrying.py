@@ -1,8 +1,9 @@
 """When a cut or refused stream is tried again, and after how long.
 
 gRPC's channel tries unary calls again by itself; streams it cannot, since only the caller knows where to go on. What is worth another try: UNAVAILABLE
-(nobody there, a connection cut, a replica that stops), and any refusal that carries RetryInfo or says that only this try was too slow. The wait doubles
-from 0.25 s to 5 s with jitter, and is never shorter than what the service asks for. Failures count in a row: anything received starts the count anew.
+(nobody there, a connection cut, a replica that stops), CANCELLED (a replica that stopped before it looked at the call), and any refusal that carries
+RetryInfo or says that only this try was too slow. The wait doubles from 0.25 s to 5 s with jitter, and is never shorter than what the service asks for.
+Failures count in a row: anything received starts the count anew.
 """
 
 from __future__ import annotations
@@ -40,7 +41,7 @@ class Backoff:
 
 def worth_retrying(error: grpc.aio.AioRpcError | TimeoutError) -> bool:
     """Whether the same call may succeed a little later."""
-    if isinstance(error, TimeoutError) or error.code() is grpc.StatusCode.UNAVAILABLE:
+    if isinstance(error, TimeoutError) or error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return True
     return retry_delay_of(error) is not None or reason_of_status(status_of(error)) == "UPLOAD_TOO_SLOW"
 

@@ -31,6 +31,11 @@ log = structlog.get_logger()
 
 CLAIM_DEADLINE_SECONDS = 8.0
 CLAIM_TRIES = 3
+CLAIMED_AGAIN_AFTER = (
+    grpc.StatusCode.DEADLINE_EXCEEDED,
+    grpc.StatusCode.UNAVAILABLE,
+    grpc.StatusCode.CANCELLED,  # a replica that stopped before it looked at the call
+)
 HAND_BACK_SECONDS = 3.0
 STOPPING = "its processor is stopping; another one goes on"
 
@@ -112,8 +117,7 @@ class Worker:
                     request, metadata=self._status.metadata(), timeout=CLAIM_DEADLINE_SECONDS
                 )
             except grpc.aio.AioRpcError as error:
-                again = error.code() in (grpc.StatusCode.DEADLINE_EXCEEDED, grpc.StatusCode.UNAVAILABLE)
-                if not again or tries == CLAIM_TRIES:
+                if error.code() not in CLAIMED_AGAIN_AFTER or tries == CLAIM_TRIES:
                     raise
             await asyncio.sleep(random.uniform(0.1, 0.5) * tries)
 

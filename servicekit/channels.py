@@ -13,7 +13,8 @@ import grpc
 
 #: Both directions, both sides.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
-#: Unary calls that met UNAVAILABLE are tried again by the channel, with jittered exponential backoff; never streams.
+#: Unary calls that met UNAVAILABLE are tried again by the channel, with jittered exponential backoff; never streams. So are those that a server
+#: CANCELLED: that is what becomes of calls it had received and not yet looked at when it was told to stop. A caller's own cancellation is not repeated.
 _SERVICE_CONFIG: dict[str, Any] = {
     "loadBalancingConfig": [{"round_robin": {}}],
     "methodConfig": [
@@ -28,7 +29,7 @@ _SERVICE_CONFIG: dict[str, Any] = {
                 "initialBackoff": "0.1s",
                 "maxBackoff": "1s",
                 "backoffMultiplier": 2,
-                "retryableStatusCodes": ["UNAVAILABLE"],
+                "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
             },
         }
     ],

@@ -50,7 +50,7 @@ class Layout:
             "LEASE_SECONDS": str(LEASE_SECONDS),
             "RETRY_BACKOFF_SECONDS": "0.2",
             "RETRY_BACKOFF_CAP_SECONDS": "1",
-            "AI_BRAIN_TIMEOUT": "15",
+            "AI_BRAIN_TIMEOUT": "60",
             **dict(self.settings),
         }
 

@@ -11,7 +11,7 @@ from tests.faults.scenario import PAIR, scenario
 from tests.faults.workload import Workload
 
 
-@scenario("21", "SIGTERM rolling restart of every replica of every service under load", layout=PAIR, recovery=40)
+@scenario("21", "SIGTERM rolling restart of every replica of every service under load", layout=PAIR, recovery=60)
 async def rolling_restart(stack: FaultStack, work: Workload) -> None:
     await work.watch_course()
     going = asyncio.Event()
@@ -21,7 +21,7 @@ async def rolling_restart(stack: FaultStack, work: Workload) -> None:
     async def uploads() -> None:
         while going.is_set():
             work.watch_id((await work.send(work.note())).id)
-            await asyncio.sleep(0.05)
+            await asyncio.sleep(0.2)
 
     async def reads() -> None:
         # Only what the channel's own settings retry: an error here is one that users see.
@@ -32,7 +32,7 @@ async def rolling_restart(stack: FaultStack, work: Workload) -> None:
             answered += 1
             await asyncio.sleep(0.02)
 
-    scans = [work.scan(3) for _ in range(3)]
+    scans = [work.scan(2) for _ in range(2)]
     await work.send_all(scans)
     async with asyncio.TaskGroup() as tasks:
         for load in (uploads, uploads, reads, reads):
