@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Through the environment, so that no character of a file name means anything to make or the shell.
 export DEMO_FILE := $(value FILE)
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast lint format protos install lock clean
+.PHONY: help demo run test test-fast faults soak lint format protos install lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -32,6 +32,12 @@ test: lint ## lint, then every test (ARGS for pytest)
 
 test-fast: install ## only the tests that need no other process
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
+
+faults: install ## break the real stack in every known way, check that nothing is lost, stuck or doubled (ARGS, see --help)
+	@$(BIN)/python -m tests.faults $(ARGS)
+
+soak: install ## thousands of materials under random kills (MINUTES=10 MATERIALS=10000)
+	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) --materials $(or $(MATERIALS),10000) $(ARGS)
 
 lint: install ## ruff, mypy, import-linter, buf lint and buf breaking
 	@$(BIN)/ruff check .

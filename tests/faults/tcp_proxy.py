@@ -90,6 +90,17 @@ class TcpProxy:
             self._refusing = False
 
     @contextmanager
+    def diverting(self, port: int) -> Iterator[None]:
+        """Everybody is led to another port of this machine; connections are cut at the beginning and at the end."""
+        self._target_port, usual = port, self._target_port
+        self.cut()
+        try:
+            yield
+        finally:
+            self._target_port = usual
+            self.cut()
+
+    @contextmanager
     def holding(self, *directions: Direction) -> Iterator[None]:
         """A black hole: connections stand and are made, and nothing comes through in these directions (both, when none is named) until the end."""
         held = directions or tuple(Direction)
