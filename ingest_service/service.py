@@ -4,18 +4,21 @@ from __future__ import annotations
 
 from materials.v1 import ingest_service_pb2_grpc, record_service_pb2
 
+from ingest_service.admission import Admission
 from ingest_service.announcer import Announcer
 from ingest_service.api import IngestApi
 from ingest_service.event_publisher import EventPublisher
 from ingest_service.event_stream import DELETED, STREAM
 from ingest_service.orphan_sweeper import OrphanSweeper
 from ingest_service.settings import IngestSettings
+from ingest_service.store_cooldown import StoreCooldown
 from ingest_service.uploads import Uploads, object_key
 from servicekit.bootstrap import service_tokens, token_verifier
 from servicekit.channels import Peer
 from servicekit.durable_consumer import DurableConsumer
 from servicekit.interceptor import CallInterceptor
 from servicekit.manager import BackgroundTask, ServiceManager
+from servicekit.memory import ProcessMemory
 from servicekit.nats_link import NatsLink
 from servicekit.object_store import ObjectStore
 from servicekit.purging import PurgeHandler
@@ -28,10 +31,18 @@ def build(settings: IngestSettings) -> ServiceManager:
     nats = NatsLink(settings.nats_url, name="ingest_service")
     status = Peer(settings.status_endpoint, service_tokens("ingest", settings).current)
     publisher = EventPublisher(nats, status, stream_replicas=settings.event_stream_replicas)
+    admission = Admission(
+        store,
+        status,
+        memory=ProcessMemory(settings.memory_limit_bytes),
+        reserve_bytes=settings.object_store_reserve_bytes,
+        cooldown=StoreCooldown(),
+    )
     uploads = Uploads(
         store,
         status,
         publisher,
+        admission,
         max_bytes=settings.max_upload_bytes,
         max_concurrent=settings.max_concurrent_uploads,
         idle_seconds=settings.upload_idle_seconds,

@@ -18,6 +18,16 @@ class IngestSettings(ServiceSettings):
         "file:///var/lib/course-materials/objects",
         description="where the bytes are kept: any obstore URL (file://, s3://, gs://, az://); credentials as obstore reads them",
     )
+    object_store_reserve_bytes: int = Field(
+        256 * 1024 * 1024,
+        ge=0,
+        description="room that uploads leave free in a local object store, in bytes; with less, they get OBJECT_STORE_FULL",
+    )
+    memory_limit_bytes: int = Field(
+        0,
+        ge=0,
+        description="resident memory of this process, in bytes, of which 85 % stop new uploads with MEMORY_SHORT; 0: the limit of its cgroup (v2), if any",
+    )
     event_stream_replicas: int = Field(
         1, ge=1, le=5, description="copies of the event stream that is made where it is missing; 3 in a NATS cluster"
     )

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import random
 import uuid
 from collections.abc import AsyncIterator, Awaitable
 from contextlib import suppress
@@ -13,6 +14,7 @@ import structlog
 from materials.v1 import errors_pb2, material_pb2, record_service_pb2, record_service_pb2_grpc
 from materials.v1 import ingest_service_pb2 as pb
 
+from ingest_service.admission import Admission, record_unavailable
 from ingest_service.event_publisher import EventPublisher
 from ingest_service.upload_check import Checked, Declared, UploadCheck
 from servicekit.channels import Peer
@@ -46,12 +48,13 @@ class Uploads:
         store: ObjectStore,
         status: Peer,
         publisher: EventPublisher,
+        admission: Admission,
         *,
         max_bytes: int,
         max_concurrent: int,
         idle_seconds: float,
     ) -> None:
-        self._store, self._status, self._publisher = store, status, publisher
+        self._store, self._status, self._publisher, self._admission = store, status, publisher, admission
         self._max_bytes, self._max_concurrent, self._idle_seconds = max_bytes, max_concurrent, idle_seconds
         self._running = 0
 
@@ -61,7 +64,7 @@ class Uploads:
             raise Unavailable(
                 errors_pb2.ERROR_REASON_TOO_MANY_UPLOADS,
                 "this replica takes as many uploads as it can; try again",
-                retry_after=1,
+                retry_after=random.uniform(1.0, 5.0),  # so that they do not all come back at once
             )
         self._running += 1
         try:
@@ -71,7 +74,8 @@ class Uploads:
                     errors_pb2.ERROR_REASON_COURSE_WRITE_DENIED, "the token does not make you an editor of this course"
                 )
             material_id = str(uuid.uuid4())
-            checked = await self._receive(material_id, declared, messages)
+            async with self._admission.admitted(caller.subject, declared.request_id, declared.file_size):
+                checked = await self._receive(material_id, declared, messages)
             # A client that goes away now must not take with it what follows from the record's reply.
             return await asyncio.shield(asyncio.ensure_future(self._record(caller, material_id, declared, checked)))
         except ServiceError:
@@ -156,10 +160,7 @@ class Uploads:
             return ServiceError(value, error.details() or reason)
         # The record may have been made and its reply lost: the object stays, and is swept away later if nothing refers to it.
         log.warning("record not reached", code=error.code().name, reason=reason)
-        return Unavailable(
-            errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE,
-            "the record of materials cannot be reached; try again with the same request id",
-        )
+        return record_unavailable()
 
 
 def longest_seconds(received: int) -> float:

@@ -9,7 +9,8 @@ from __future__ import annotations
 
 import asyncio
 import errno
-from collections.abc import AsyncIterator, Sequence
+import os
+from collections.abc import AsyncIterator, Callable, Sequence
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -73,12 +74,12 @@ class ObjectStore:
         options: Any = {}
         if offset or length is not None:
             options = {"range": {"offset": offset} if length is None else (offset, offset + length)}
-        with _translated():
+        with _translated(missing=ObjectMissing):
             async with asyncio.timeout(30.0):
                 result = await obstore.get_async(self._store, key, options=options)
             stream = result.stream(min_chunk_size=chunk_bytes)
         while True:
-            with _translated():
+            with _translated(missing=ObjectMissing):
                 async with asyncio.timeout(30.0):
                     chunk = await anext(stream, None)
             if chunk is None:
@@ -87,10 +88,21 @@ class ObjectStore:
             for start in range(0, len(view), chunk_bytes):
                 yield bytes(view[start : start + chunk_bytes])
 
+    async def free_bytes(self) -> int | None:
+        """How many bytes a local directory still takes; None for other stores, which do not say. Raises OBJECT_STORE_UNAVAILABLE, also when it is read-only."""
+        if self._local_root is None:
+            return None
+        with _translated():
+            async with asyncio.timeout(5.0):
+                space = await asyncio.to_thread(os.statvfs, self._local_root)
+        if space.f_flag & os.ST_RDONLY:
+            raise _unavailable()
+        return space.f_bavail * space.f_frsize
+
     async def delete(self, key: str) -> None:
         """Removes the object; one that is not there is fine."""
         try:
-            with _translated():
+            with _translated(missing=ObjectMissing):
                 async with asyncio.timeout(30.0):
                     await obstore.delete_async(self._store, key)
         except ObjectMissing:
@@ -171,26 +183,6 @@ class ObjectWriter:
                 self._task.result()
 
 
-class _translated:
-    """Turns the store's errors into ours."""
-
-    def __enter__(self) -> None:
-        return None
-
-    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
-        if error is None or isinstance(error, ServiceError | asyncio.CancelledError | GeneratorExit):
-            return
-        if isinstance(error, FileNotFoundError):
-            raise ObjectMissing from error
-        if isinstance(error, Exception):
-            raise (_full() if _says_full(error) else _unavailable()) from error
-
-
-def _says_full(error: Exception) -> bool:
-    # Local stores raise errors of the standard library or of their own, with the system's words in them.
-    return getattr(error, "errno", None) in _FULL_ERRNOS or any(word in str(error) for word in _FULL_WORDS)
-
-
 def _unavailable() -> Unavailable:
     return Unavailable(
         errors_pb2.ERROR_REASON_OBJECT_STORE_UNAVAILABLE,
@@ -199,7 +191,31 @@ def _unavailable() -> Unavailable:
     )
 
 
-def _full() -> Unavailable:
+def store_full() -> Unavailable:
+    """OBJECT_STORE_FULL, to a client."""
     return Unavailable(
         errors_pb2.ERROR_REASON_OBJECT_STORE_FULL, "the object store has no room; try again later", retry_after=60
     )
+
+
+class _translated:
+    """Turns the store's errors into ours. What is `missing` where no object is asked for, is the store itself (its directory, its bucket)."""
+
+    def __init__(self, missing: Callable[[], Exception] = _unavailable) -> None:
+        self._missing = missing
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: object) -> None:
+        if error is None or isinstance(error, ServiceError | asyncio.CancelledError | GeneratorExit):
+            return
+        if isinstance(error, FileNotFoundError):
+            raise self._missing() from error
+        if isinstance(error, Exception):
+            raise (store_full() if _says_full(error) else _unavailable()) from error
+
+
+def _says_full(error: Exception) -> bool:
+    # Local stores raise errors of the standard library or of their own, with the system's words in them.
+    return getattr(error, "errno", None) in _FULL_ERRNOS or any(word in str(error) for word in _FULL_WORDS)

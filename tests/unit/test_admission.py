@@ -3,16 +3,17 @@
 from __future__ import annotations
 
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
 from typing import Any
 
 import grpc
+import psutil
 import pytest
 from grpc_status import rpc_status
 from materials.v1 import errors_pb2, record_service_pb2
 
-from ingest_service.admission import Admission
+from ingest_service.admission import UPLOAD_MEMORY_BYTES, Admission
 from ingest_service.store_cooldown import StoreCooldown
 from servicekit.channels import Peer
 from servicekit.errors import ServiceError, Unavailable
@@ -87,22 +88,27 @@ async def admission_by(
         await status.stop()
 
 
+async def admit(admission: Admission, file_size: int) -> None:
+    async with admission.admitted("ann", "once", file_size):
+        pass
+
+
 async def refusal(admission: Admission, *, file_size: int = 0) -> Unavailable:
     with pytest.raises(Unavailable) as caught:
-        await admission.check("ann", "once", file_size)
+        await admit(admission, file_size)
     assert caught.value.retry_after > 0
     return caught.value
 
 
 async def test_an_admission_is_one_call_that_says_who_uploads_what(tmp_path: Path) -> None:
     async with admission_by(yes, tmp_path) as (admission, status):
-        await admission.check("ann", "once", 5)
+        await admit(admission, 5)
     assert status.asked == [record_service_pb2.AdmitUploadRequest(owner_id="ann", request_id="once")]
 
 
 async def test_a_status_that_does_not_know_the_call_admits(tmp_path: Path) -> None:
     async with admission_by(None, tmp_path) as (admission, _):
-        await admission.check("ann", "once", 5)
+        await admit(admission, 5)
 
 
 async def test_too_many_unfinished_is_told_in_the_words_and_with_the_delay_of_the_record(tmp_path: Path) -> None:
@@ -144,17 +150,27 @@ async def test_without_room_or_memory_the_record_is_not_asked(tmp_path: Path) ->
 async def test_room_is_needed_for_the_declared_size(tmp_path: Path) -> None:
     async with admission_by(yes, tmp_path) as (admission, _):
         assert (await refusal(admission, file_size=1 << 60)).reason == errors_pb2.ERROR_REASON_OBJECT_STORE_FULL
-        await admission.check("ann", "once", 1)
+        await admit(admission, 1)
 
 
-async def test_a_store_that_failed_is_left_alone_until_it_worked(tmp_path: Path) -> None:
+async def test_a_store_that_failed_an_upload_is_left_alone_until_one_worked(tmp_path: Path) -> None:
+    failure = Unavailable(errors_pb2.ERROR_REASON_OBJECT_STORE_UNAVAILABLE, "the store is away")
     async with admission_by(yes, tmp_path) as (admission, status):
-        failure = Unavailable(errors_pb2.ERROR_REASON_OBJECT_STORE_UNAVAILABLE, "the store is away")
-        admission.store_failed(failure)
-        assert (await refusal(admission)).reason == failure.reason
-        assert not status.asked
-        admission.store_worked()
-        await admission.check("ann", "once", 5)
+        async with admission.admitted("ann", "under way meanwhile", 5):
+            with pytest.raises(Unavailable):
+                async with admission.admitted("ann", "once", 5):
+                    raise failure
+            assert (await refusal(admission)).reason == failure.reason
+            assert len(status.asked) == 2, "only those that were admitted"
+        await admit(admission, 5)
+
+
+async def test_an_upload_that_fails_for_its_content_says_nothing_about_the_store(tmp_path: Path) -> None:
+    async with admission_by(yes, tmp_path) as (admission, _):
+        with pytest.raises(ServiceError):
+            async with admission.admitted("ann", "once", 5):
+                raise ServiceError(errors_pb2.ERROR_REASON_FILE_EMPTY, "the file is empty")
+        await admit(admission, 5)
 
 
 async def test_a_store_whose_directory_is_gone_is_away(tmp_path: Path) -> None:
@@ -162,3 +178,21 @@ async def test_a_store_whose_directory_is_gone_is_away(tmp_path: Path) -> None:
     async with admission_by(yes, root) as (admission, _):
         root.rmdir()
         assert (await refusal(admission)).reason == errors_pb2.ERROR_REASON_OBJECT_STORE_UNAVAILABLE
+
+
+@pytest.mark.skipif(not Path("/proc/self/statm").exists(), reason="memory is read from /proc")
+async def test_uploads_under_way_count_with_what_they_may_come_to_hold(tmp_path: Path) -> None:
+    # Room for 20 of them, in 85 % of this.
+    limit = int((psutil.Process().memory_info().rss + 20 * UPLOAD_MEMORY_BYTES) / 0.85)
+    async with admission_by(yes, tmp_path, memory_limit=limit) as (admission, _):
+        async with AsyncExitStack() as under_way:
+
+            async def begin(uploads: int) -> None:
+                for number in range(uploads):
+                    await under_way.enter_async_context(admission.admitted("ann", str(number), 5))
+
+            await begin(2)
+            with pytest.raises(Unavailable) as caught:
+                await begin(20)
+            assert caught.value.reason == errors_pb2.ERROR_REASON_MEMORY_SHORT
+        await admit(admission, 5)
