@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 import asyncio
+import re
 import uuid
 from collections.abc import AsyncIterator
+from pathlib import Path
 
 import pytest
 
+from tests.faults.catalogue import SCENARIOS
 from tests.faults.fault_stack import FaultStack
 from tests.faults.invariants import check
 from tests.faults.scenario import SINGLE
@@ -148,3 +151,9 @@ async def test_an_object_without_a_material_is_swept(work: Workload) -> None:
     stray.write_bytes(b"stray")
     assert (await check(work)).good
     assert not stray.exists()
+
+
+def test_every_fault_of_the_list_is_tried_and_every_scenario_is_of_the_list() -> None:
+    text = (Path(__file__).parents[2] / "docs" / "faults.md").read_text()
+    listed = {int(number) for number in re.findall(r"^\| (\d+) \|", text, re.MULTILINE)}
+    assert {each.order[0] for each in SCENARIOS} == listed
