@@ -12,11 +12,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import grpc
 import jwt
@@ -32,6 +32,7 @@ from materials.v1 import (
 
 from servicekit.channels import bearer, open_channel
 
+T = TypeVar("T")
 START_SECONDS = 120.0
 Metadata = list[tuple[str, str]]
 
@@ -128,8 +129,14 @@ class Client:
             for start in range(0, len(content), chunk_bytes):
                 yield ingest_service_pb2.UploadMaterialRequest(chunk=content[start : start + chunk_bytes])
 
-        response = await self.ingest.UploadMaterial(messages(), metadata=self.metadata, timeout=60)
-        return response.material
+        call = self.ingest.UploadMaterial(messages(), metadata=self.metadata, timeout=60)
+        answers = _answers(call)
+        try:
+            return (await call).material
+        except grpc.aio.AioRpcError:
+            if answers:
+                raise answers[0] from None
+            raise
 
     async def get(self, material_id: str) -> material_pb2.Material:
         """The material as it is now."""
@@ -157,6 +164,34 @@ class Client:
                         raise
                 finally:
                     call.cancel()
+
+
+def _answers(call: grpc.aio.StreamUnaryCall[Any, Any]) -> list[grpc.aio.AioRpcError]:
+    """Filled with the service's refusal as it comes: when it comes during a write, grpc.aio puts an INTERNAL of its own in its place (grpc #36066)."""
+    answers: list[grpc.aio.AioRpcError] = []
+
+    def note(_: object) -> None:
+        code, details = _settled(call.code()), _settled(call.details())
+        if code is not grpc.StatusCode.OK and details != "Internal error from Core":
+            answers.append(
+                grpc.aio.AioRpcError(
+                    code, _settled(call.initial_metadata()), _settled(call.trailing_metadata()), details
+                )
+            )
+
+    call.add_done_callback(note)
+    return answers
+
+
+def _settled(coroutine: Coroutine[Any, Any, T]) -> T:
+    """The result of a coroutine that has nothing to wait for."""
+    try:
+        coroutine.send(None)
+    except StopIteration as stop:
+        result: T = stop.value
+        return result
+    coroutine.close()
+    raise AssertionError("the call has not ended yet")
 
 
 def unique_course() -> str:

@@ -20,7 +20,7 @@ SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
 
-@scenario("12", "the AI Brain is away while 200 materials come in, and returns", recovery=60.0)
+@scenario("12", "the AI Brain is away while 200 materials come in, and returns", recovery=90.0)
 async def away_with_many_waiting(stack: FaultStack, work: Workload) -> None:
     # Those that found out that it is away are handed back.
     work.extra_attempts = 1

@@ -59,7 +59,7 @@ async def cut_while_fetching(stack: FaultStack, work: Workload) -> None:
     work.fault_over()
 
 
-@scenario("31d", "deaf consumer: its connection half-open, and new ones good", recovery=25)
+@scenario("31d", "deaf consumer: its connection half-open, and new ones good", recovery=35)
 async def half_open(stack: FaultStack, work: Workload) -> None:
     async with stack.jetstream() as jetstream:
         await _until_fetching(jetstream)
@@ -69,7 +69,7 @@ async def half_open(stack: FaultStack, work: Workload) -> None:
         work.watch(upload)
 
 
-@scenario("31e", "deaf consumer: an event delivered into a connection that is being cut", recovery=40)
+@scenario("31e", "deaf consumer: an event delivered into a connection that is being cut", recovery=25)
 async def lost_on_the_way(stack: FaultStack, work: Workload) -> None:
     proxy = stack.proxies["processor", "nats"]
     async with stack.jetstream() as jetstream:
@@ -80,5 +80,5 @@ async def lost_on_the_way(stack: FaultStack, work: Workload) -> None:
                 while not (await jetstream.consumer_info(STREAM, "processor")).num_ack_pending:
                     await asyncio.sleep(0.02)
             proxy.cut()
-    # The broker thinks it delivered, and delivers again when nothing has been heard for the consumer's `ack_wait` of 30 s.
+    # The broker thinks it delivered, and delivers again when nothing has been heard for the consumer's `ack_wait` of 15 s.
     work.fault_over()

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import io
+import random
 import uuid
+import zlib
 
 from PIL import Image, ImageDraw, ImageFont
 
@@ -58,3 +60,38 @@ def padded_image(mark: str, size: int) -> bytes:
     buffer = io.BytesIO()
     page.save(buffer, "PNG")
     return buffer.getvalue().ljust(size, b"\x00")
+
+
+def noise(side: int) -> bytes:
+    """A TIFF of one page that packs into no fewer than `side` squared bytes."""
+    buffer = io.BytesIO()
+    Image.frombytes("L", (side, side), random.randbytes(side * side)).save(buffer, "TIFF")
+    return buffer.getvalue()
+
+
+def bomb(mebibytes: int) -> bytes:
+    """A PDF of a few KiB: what is to be drawn on its only page inflates, twice packed, to so many MiB."""
+    content = zlib.compress(_deflated_zeros(mebibytes), 9)
+    head = b"<</Filter[/FlateDecode/FlateDecode]/Length %d>>" % len(content)
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 600 800]/Contents 4 0 R>>",
+        head + b"stream\n" + content + b"\nendstream",
+    ]
+    pdf, offsets = b"%PDF-1.7\n", []
+    for number, each in enumerate(objects, 1):
+        offsets.append(len(pdf))
+        pdf += b"%d 0 obj\n" % number + each + b"\nendobj\n"
+    table = b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
+    start = len(pdf)
+    pdf += b"xref\n0 5\n0000000000 65535 f \n" + table
+    return pdf + b"trailer<</Size 5/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % start
+
+
+def _deflated_zeros(mebibytes: int) -> bytes:
+    """A zlib stream of zeros, made without packing them all: after a full flush the same block follows again."""
+    packer = zlib.compressobj(9)
+    block = packer.compress(bytes(1024 * 1024)) + packer.flush(zlib.Z_FULL_FLUSH)
+    checksum = (mebibytes * 1024 * 1024 % 65_521) << 16 | 1  # Adler-32 of zeros
+    return block[:2] + block[2:] * mebibytes + b"\x03\x00" + checksum.to_bytes(4, "big")

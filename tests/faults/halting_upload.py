@@ -21,6 +21,7 @@ class HaltingUpload:
     def __init__(self, work: Workload, upload: Upload, first_bytes: int) -> None:
         self._work, self._upload, self._first_bytes = work, upload, first_bytes
         self._go_on = asyncio.Event()
+        self._ended = False
         self.sent = 0
         self._call = work.client.ingest.UploadMaterial(self._messages(), metadata=work.client.metadata, timeout=60)
 
@@ -34,6 +35,8 @@ class HaltingUpload:
         while self.sent < len(upload.content):
             if self.sent >= self._first_bytes:
                 await self._go_on.wait()
+            if self._ended:
+                return
             chunk = upload.content[self.sent : self.sent + CHUNK_BYTES]
             self.sent += len(chunk)
             yield ingest_service_pb2.UploadMaterialRequest(chunk=chunk)
@@ -42,9 +45,19 @@ class HaltingUpload:
         """Sends the rest."""
         self._go_on.set()
 
+    def give_up(self) -> None:
+        """Its client cancels the call."""
+        self._ended = True
+        self._call.cancel()
+        self.go_on()
+
     async def reply(self) -> material_pb2.Material:
         """The reply, kept in the upload. Raises AioRpcError."""
-        self._upload.material = (await self._call).material
+        try:
+            self._upload.material = (await self._call).material
+        finally:
+            self._ended = True
+            self.go_on()
         return self._upload.material
 
     async def is_refused(self, code: grpc.StatusCode, reason: str) -> None:

@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable
+from collections.abc import AsyncIterator, Callable
+from contextlib import asynccontextmanager
 from pathlib import Path
 
 from grpc import StatusCode
 from materials.v1 import material_pb2
 
+from tests.contract.scripted_brain import says
+from tests.faults.brain_front import reading
 from tests.faults.documents import new_mark, padded_image
 from tests.faults.endings import completed, failed
 from tests.faults.fault_stack import FaultStack
@@ -24,7 +27,7 @@ RESERVE_AND_SOME = 256 + 16
 
 @scenario("14a", "the object store fills up in the middle of an upload; later there is room again", quick=True)
 async def full(stack: FaultStack, work: Workload) -> None:
-    async with in_memory(stack, RESERVE_AND_SOME) as store:
+    async with images_read_at_once(stack), in_memory(stack, RESERVE_AND_SOME) as store:
         kept = await work.notes(2)
         big, later = large_image(work), work.note()
         half = HaltingUpload(work, big, 4 * MIB)
@@ -62,7 +65,7 @@ async def read_only(stack: FaultStack, work: Workload) -> None:
 
 @scenario("14c", "writes to the object store hang for a while; everything else goes on")
 async def hanging(stack: FaultStack, work: Workload) -> None:
-    async with on_a_disk_of_its_own(stack, RESERVE_AND_SOME + 64) as store:
+    async with images_read_at_once(stack), on_a_disk_of_its_own(stack, RESERVE_AND_SOME + 64) as store:
         before, big = await work.notes(2), large_image(work)
         half = HaltingUpload(work, big, 4 * MIB)
         await until_part(store.path, 2 * MIB)
@@ -109,8 +112,9 @@ async def partial_write(stack: FaultStack, work: Workload) -> None:
     work.fault_over()
     whole = part.with_name(part.name.partition("#")[0])
     assert not whole.exists(), "an object that was never complete has its key"
-    await work.send(big)
-    await completed(work, [big])
+    async with images_read_at_once(stack):
+        await work.send(big)
+        await completed(work, [big])
     # What was written is swept away: the checks do so, and look.
     assert part.exists()
 
@@ -118,6 +122,13 @@ async def partial_write(stack: FaultStack, work: Workload) -> None:
 def large_image(work: Workload) -> Upload:
     """An image of 12 MiB, to be uploaded."""
     return work.of(padded_image(new_mark(), 12 * MIB), read_by_brain=True)
+
+
+@asynccontextmanager
+async def images_read_at_once(stack: FaultStack) -> AsyncIterator[None]:
+    """Pages are answered without the Brain's model: it is the store that is tried here, and reading is slow."""
+    with stack.brain.answering(reading, says("A page of an image that is mostly padding.")):
+        yield
 
 
 async def until_part(store: Path, size: int) -> list[Path]:

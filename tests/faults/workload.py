@@ -180,21 +180,22 @@ class Workload:
         """Watches to the end in the background, resuming where cut. Checked at the end of the scenario."""
         return self.watch_id(upload.id)
 
-    def watch_id(self, material_id: str) -> Watcher:
-        """As `watch`."""
+    def watch_id(self, material_id: str, *, client: Client | None = None) -> Watcher:
+        """As `watch`; over the workload's own connection or another client's."""
         watcher = Watcher(material_id)
-        watcher.task = asyncio.create_task(self._watch(watcher), name=f"watch-{material_id}")
+        watching = self._watch(watcher, client or self.client)
+        watcher.task = asyncio.create_task(watching, name=f"watch-{material_id}")
         self.watchers.append(watcher)
         return watcher
 
-    async def _watch(self, watcher: Watcher) -> None:
+    async def _watch(self, watcher: Watcher, client: Client) -> None:
         while True:
-            call = self.client.status.WatchMaterial(
+            call = client.status.WatchMaterial(
                 status_service_pb2.WatchMaterialRequest(
                     material_id=watcher.material_id,
                     after_revision=watcher.states[-1].revision if watcher.states else 0,
                 ),
-                metadata=self.client.metadata,
+                metadata=client.metadata,
                 wait_for_ready=True,
             )
             watcher.streams += 1

@@ -1,0 +1,66 @@
+"""Materials that kill whoever reads them: the rendering child, or the Processor itself."""
+
+from __future__ import annotations
+
+import asyncio
+
+import psutil
+
+from tests.faults.brain_front import embedding_of
+from tests.faults.endings import completed, ends, failed
+from tests.faults.fault_stack import FaultStack
+from tests.faults.scenario import HASTY, scenario
+from tests.faults.workload import Workload
+
+DEATHS = 3  # MAX_CRASHES
+
+
+@scenario("16a", "a material whose rendering child is killed each time", layout=HASTY, quick=True)
+async def child_killed(stack: FaultStack, work: Workload) -> None:
+    work.true_reasons = {"RENDERING_FAILED"}
+    work.extra_attempts = 1
+    poison, others = work.scan(), [work.note() for _ in range(6)]
+    processor = stack.pid("processor")
+    killing = asyncio.create_task(kill_children(stack))
+    try:
+        await work.send_all([poison, *others])
+        await failed(work, poison, "RENDERING_FAILED", saying="(SIGKILL)", attempts=2, retryable=True)
+        await completed(work, others)
+    finally:
+        killing.cancel()
+        await asyncio.wait([killing])
+    assert stack.pid("processor") == processor, "the processor died with its child"
+
+
+async def kill_children(stack: FaultStack) -> None:
+    """kill -9 for each rendering child as it appears, for ever."""
+    while True:
+        for child in stack.children("processor"):
+            try:
+                child.kill()
+            except psutil.NoSuchProcess:
+                continue
+        await asyncio.sleep(0.02)
+
+
+@scenario("16b", "a material that kills the Processor each time it is embedded", recovery=45.0)
+async def processor_killed(stack: FaultStack, work: Workload) -> None:
+    work.true_reasons = {"PROCESSOR_CRASHED"}
+    work.extra_attempts = work.extra_embeddings = DEATHS - 1
+    poison = work.note()
+    fatal = embedding_of(poison.mark)
+    await work.send(poison)
+    work.watch(poison)
+    for _ in range(DEATHS):
+        with stack.brain.holding(fatal) as call:
+            async with asyncio.timeout(60):
+                await call.arrived.wait()
+            # The other slot works on; nobody else is under way when it dies.
+            await completed(work, await work.notes(3))
+            pids = stack.kill("processor")
+            await stack.restarted(pids)
+    work.fault_over()
+    await failed(work, poison, "PROCESSOR_CRASHED", saying=f"died {DEATHS} times", attempts=DEATHS, retryable=True)
+    await completed(work, await work.notes(3))
+    [material] = await ends(work, [poison])
+    assert material.attempt == DEATHS, "it was begun again after it had been given up"
