@@ -19,6 +19,7 @@ from materials.v1 import events_pb2, material_pb2, record_service_pb2_grpc
 from materials.v1 import record_service_pb2 as pb
 from nats.aio.msg import Msg
 
+from processor_service.index_store import FencedOut
 from processor_service.outcomes import report_of
 from processor_service.reading import MaterialReader, ReadResult
 from processor_service.status_reporter import Attempt, StatusReporter
@@ -172,7 +173,7 @@ class Worker:
             if isinstance(told, pb.HandBack):
                 result = await self._reporter.report(attempt, hand_back=told)
             else:
-                unforeseen = told.reason == material_pb2.FAILURE_REASON_INTERNAL
+                unforeseen = told.reason == material_pb2.FAILURE_REASON_INTERNAL and not isinstance(error, FencedOut)
                 log.warning(
                     "attempt failed",
                     attempt=attempt[1],

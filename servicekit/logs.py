@@ -48,6 +48,10 @@ def configure_logs(*, service: str, format: str, level: str) -> None:
     # nats-py reports every failed reconnect as an error of its own; the link says it once.
     logging.getLogger("nats").setLevel(logging.CRITICAL)
     logging.getLogger("httpx").setLevel(logging.WARNING)
+    # gRPC logs metadata that is not UTF-8 as it came: bearer tokens too.
+    logging.getLogger("grpc._cython.cygrpc").addFilter(
+        lambda record: not str(record.msg).startswith("Invalid encoding")
+    )
     structlog.contextvars.bind_contextvars(service=service)
 
 

@@ -3,6 +3,9 @@
 Health: the server answers for "" (the process) and for each service by its full name, with Watch; a part may report its own name, such as "ai_brain", without
 making the process unhealthy. Drain: on stop, health turns NOT_SERVING, `on_drain` callbacks end the long streams so that their clients resume
 elsewhere, running calls get the grace, and the port is closed.
+
+grpc.aio stops listening, for good and without a word to us, when its own loop fails: as it does at a request whose path is not UTF-8, whoever sent it. The
+service then ends with an error and is started afresh, as with every part that fails.
 """
 
 from __future__ import annotations
@@ -24,6 +27,7 @@ from servicekit.settings import ServiceSettings
 log = structlog.get_logger()
 
 MAX_METADATA_BYTES = 8 * 1024
+CHECK_SECONDS = 0.5
 
 #: Matches the keepalive of `servicekit.channels`: pings every 20 s also on quiet connections must not be answered with GOAWAY.
 SERVER_OPTIONS: list[tuple[str, Any]] = [
@@ -84,6 +88,7 @@ class GrpcServer:
         self._settings, self._health, self._on_drain = settings, health, on_drain
         self._services, self._interceptor = services, interceptor
         self._server: grpc.aio.Server | None = None
+        self._serving: asyncio.Task[None] | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Listens. Raises RuntimeError when the address cannot be had."""
@@ -104,6 +109,7 @@ class GrpcServer:
             raise RuntimeError(f"cannot listen on {address}; is another process there? Set LISTEN_ADDRESS.")
         await server.start()
         self._server = server
+        self._serving = tasks.create_task(_until_it_fails(server), name="grpc-server")
         for name in ["", *names]:
             await self._health.set(name, True)
         log.info("listening", address=address)
@@ -113,7 +119,16 @@ class GrpcServer:
         server, self._server = self._server, None
         if server is None:
             return
+        if self._serving is not None:
+            self._serving.cancel()
+            await asyncio.wait([self._serving])
         await self._health.shut_down()
         for drain in self._on_drain:
             drain()
         await server.stop(self._settings.shutdown_grace_seconds)
+
+
+async def _until_it_fails(server: grpc.aio.Server) -> None:
+    """Raises what ended gRPC's own loop. Asked again and again: with calls under way, gRPC's own wait does not end."""
+    while await server.wait_for_termination(CHECK_SECONDS):
+        pass

@@ -77,7 +77,7 @@ class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
         _check_failure_reason(request.failure_reason)
         size = _limit("page_size", request.page_size, DEFAULT_PAGE)
         query: dict[str, Any] = {
-            "list": request.course_id, "status": sorted(request.processing_statuses),
+            "list": request.course_id, "status": sorted(set(request.processing_statuses)),
             "reason": request.failure_reason, "caller": caller.subject,
         }  # fmt: skip
         after_time, after_id = self._position(request.page_token, query)

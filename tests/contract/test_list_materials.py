@@ -71,6 +71,18 @@ class TestListMaterials:
             token = page.next_page_token
         assert sorted(seen) == sorted(material.id for material in answers)
 
+    async def test_a_state_named_ten_thousand_times_is_named_once(
+        self, people: People, record: RecordCalls, course: str
+    ) -> None:
+        for _ in range(2):
+            await record.create("owner", course)
+        once, often = [
+            await people.reader.page(course_id=course, page_size=1, processing_statuses=[PENDING] * times)
+            for times in (1, 10_000)
+        ]
+        assert once.materials == often.materials
+        assert len(often.next_page_token) == len(once.next_page_token)
+
     async def test_filters_by_state_and_reason(self, people: People, record: RecordCalls, course: str) -> None:
         pending, processing, completed, corrupt, cancelled = [
             (await record.create("owner", course)).id for _ in range(5)

@@ -45,6 +45,8 @@ async def child_at_its_limit(stack: FaultStack, work: Workload) -> None:
 async def processor_limited(stack: FaultStack, work: Workload) -> None:
     # Each try until there is room again, and one that was begun just before.
     work.extra_attempts = 2
+    # A new one: what earlier work has left free in its heap would be room, too.
+    await stack.restarted(stack.terminate("processor"))
     processor = stack.pid("processor")
     with stack.brain.answering(reading, says("A page of noise.")):
         await completed(work, await work.notes(4))  # as warm as it gets

@@ -124,7 +124,8 @@ class Caller:
         """The bytes of DownloadMaterial."""
         request = ingest_service_pb2.DownloadMaterialRequest(material_id=material_id, offset=offset, limit=limit)
         return b"".join(
-            response.chunk for response in self.ingest.DownloadMaterial(request, metadata=self.metadata, timeout=SECONDS)
+            response.chunk
+            for response in self.ingest.DownloadMaterial(request, metadata=self.metadata, timeout=SECONDS)
         )
 
     def watch_to_end(self, material_id: str) -> material_pb2.Material:

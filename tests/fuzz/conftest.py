@@ -9,6 +9,7 @@ import pytest
 from tests.fuzz.calls import Channels, Fuzzed
 from tests.fuzz.leftovers import Usage
 from tests.fuzz.limits import ENVIRONMENT
+from tests.fuzz.world import World
 from tests.local_stack import LocalStack
 
 
@@ -27,3 +28,9 @@ def fuzzed() -> Iterator[Fuzzed]:
 def at_first(fuzzed: Fuzzed) -> Usage:
     """What the services hold before anything is tried."""
     return Usage.of(fuzzed)
+
+
+@pytest.fixture(scope="package")
+def world(fuzzed: Fuzzed) -> World:
+    """A course with materials that have been read."""
+    return World(fuzzed)

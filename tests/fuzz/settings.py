@@ -21,6 +21,7 @@ def fuzzing(share: float = 1.0) -> settings:
         database=None,
         deadline=None,  # other processes take their time; each call has a deadline of its own
         print_blob=True,
+        report_multiple_bugs=False,
         # Real uploads of some MiB take what they take; what is shared between examples is a stack, and each has users of its own.
         suppress_health_check=[
             HealthCheck.too_slow, HealthCheck.data_too_large, HealthCheck.large_base_example,

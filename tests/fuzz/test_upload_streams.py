@@ -12,7 +12,7 @@ from materials.v1 import ingest_service_pb2 as pb
 from materials.v1 import material_pb2
 
 from tests.contract.refusals import Refusal
-from tests.fuzz.calls import SECONDS, Caller, Channels, Fuzzed, outcome
+from tests.fuzz.calls import SECONDS, Caller, Channels, Fuzzed, contracted, outcome
 from tests.fuzz.settings import TIMEOUT, fuzzing
 from tests.fuzz.upload_streams import OWN_COURSE, End, Stream, faults, streams
 from tests.fuzz.wire import Relay
@@ -20,6 +20,7 @@ from tests.local_stack import unique_course
 
 pytestmark = TIMEOUT
 GIVEN_UP_AFTER = 0.15
+AT_ONCE = 3
 
 
 @fuzzing(4.0)
@@ -61,53 +62,55 @@ def kept(caller: Caller, materials: list[material_pb2.Material], content: bytes 
 
 
 def interrupt(fuzzed: Fuzzed, caller: Caller, stream: Stream, messages: list[pb.UploadMaterialRequest]) -> None:
-    """Sends the stream up to its end, which is none that Ingest could take for the end of the file."""
-    taken, over = threading.Event(), threading.Event()
+    """Sends the stream up to its end, several times at once: which of its losses the service meets first is a matter of chance."""
+    over = threading.Event()
 
-    def sending() -> Iterator[pb.UploadMaterialRequest]:
+    def send_all(sender: Caller, timeout: float = SECONDS) -> list[grpc.Future]:
+        all_taken = [threading.Event() for _ in range(AT_ONCE)]
+        calls = []
+        for taken in all_taken:
+            call = sender.ingest.UploadMaterial.future(sending(taken), metadata=caller.metadata, timeout=timeout)
+            # Also when it was refused before.
+            call.add_done_callback(lambda _, taken=taken: taken.set())
+            calls.append(call)
+        for taken in all_taken:
+            assert taken.wait(SECONDS)
+        return calls
+
+    def sending(taken: threading.Event) -> Iterator[pb.UploadMaterialRequest]:
         yield from messages[: stream.sent]
         taken.set()
         if stream.end is not End.CANCEL_AT_ONCE:
             over.wait()
 
     try:
-        if stream.end is not End.CUT:
-            timeout = GIVEN_UP_AFTER if stream.end is End.DEADLINE else SECONDS
-            call = caller.ingest.UploadMaterial.future(sending(), metadata=caller.metadata, timeout=timeout)
-            if stream.end is not End.DEADLINE:
-                wait_for(taken, call)
+        if stream.end is End.CUT:
+            addresses = {name: fuzzed.stack.facts[name] for name in fuzzed.channels.by_service}
+            with Relay(addresses["ingest"]) as relay, Channels({**addresses, "ingest": relay.address}) as wire:
+                calls = send_all(Caller(fuzzed.stack, wire, caller.subject, caller.courses, {}))
+                relay.cut()
+                ended_by_us(calls)
+        elif stream.end is End.DEADLINE:
+            ended_by_us(send_all(caller, GIVEN_UP_AFTER))
+        else:
+            calls = send_all(caller)
+            for call in calls:
                 call.cancel()
-            ended_by_us(call)
-            return
-        with Relay(fuzzed.stack.facts["ingest"]) as relay, Channels({**services(fuzzed), "ingest": relay.address}) as wire:
-            by_relay = Caller(fuzzed.stack, wire, caller.subject, caller.courses, {})
-            call = by_relay.ingest.UploadMaterial.future(sending(), metadata=caller.metadata, timeout=SECONDS)
-            wait_for(taken, call)
-            relay.cut()
-            ended_by_us(call)
+            ended_by_us(calls)
     finally:
         over.set()
 
 
-def services(fuzzed: Fuzzed) -> dict[str, str]:
-    return {name: fuzzed.stack.facts[name] for name in ("ingest", "status", "processor")}
-
-
-def wait_for(taken: threading.Event, call: grpc.Future) -> None:
-    """Returns when every message was taken from us, or the call was refused before."""
-    call.add_done_callback(lambda _: taken.set())
-    assert taken.wait(SECONDS)
-
-
-def ended_by_us(call: grpc.Future) -> None:
-    """The call has ended: by us, by a refusal of the contract, or with an answer that came just before."""
-    try:
-        call.result(SECONDS)
-    except grpc.FutureCancelledError:
-        pass
-    except grpc.RpcError as error:
-        if error.code().name not in ("CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
-            outcome(lambda: call.result(SECONDS))
+def ended_by_us(calls: list[grpc.Future]) -> None:
+    """Each call has ended: by us, by a refusal of the contract, or with an answer that came just before."""
+    for call in calls:
+        try:
+            call.result(SECONDS)
+        except grpc.FutureCancelledError:
+            pass
+        except grpc.RpcError as error:
+            if error.code().name not in ("CANCELLED", "DEADLINE_EXCEEDED", "UNAVAILABLE"):
+                contracted(error)
 
 
 def test_the_model_knows_a_good_upload() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 import unicodedata
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -69,7 +70,9 @@ class Stream:
 
     def __repr__(self) -> str:
         shown = [
-            f"chunk of {len(message.chunk)}: {message.chunk[:20]!r}" if message.HasField("chunk") else str(message).strip()
+            f"chunk of {len(message.chunk)}: {message.chunk[:20]!r}"
+            if message.HasField("chunk")
+            else str(message).strip()
             for message in self.messages
         ]
         return f"Stream({shown}, {self.end.value} after {self.sent})"
@@ -143,7 +146,10 @@ def filled(start: bytes, fill: bytes, size: int) -> bytes:
 sizes = st.one_of(st.sampled_from(SIZES), st.sampled_from(SIZES), st.integers(0, 5000), st.sampled_from(LARGE_SIZES))
 contents = st.builds(filled, st.sampled_from(FILLS), st.sampled_from(FILLS), sizes) | st.binary(max_size=64)
 good_contents = st.builds(
-    filled, st.sampled_from([b"", *BINARY_HEADS]), st.sampled_from(FILLS[:2]), st.integers(1, 3000) | st.just(3 * MIB + 1)
+    filled,
+    st.sampled_from([b"", *BINARY_HEADS]),
+    st.sampled_from(FILLS[:2]),
+    st.integers(1, 3000) | st.just(3 * MIB + 1),
 )
 good_metadata = st.builds(
     pb.UploadMetadata,
@@ -186,9 +192,16 @@ def whole_messages(draw: st.DrawFn) -> list[pb.UploadMaterialRequest]:
         metadata.file_size = len(content)
         digest = hashlib.sha256(content).hexdigest()
         metadata.sha256 = draw(st.sampled_from([digest, digest.upper()]))
-    cuts = sorted({0, len(content), *range(0, len(content), MAX_CHUNK_BYTES), *draw(st.lists(st.integers(0, len(content)), max_size=4))})
+    cuts = sorted(
+        {
+            0,
+            len(content),
+            *range(0, len(content), MAX_CHUNK_BYTES),
+            *draw(st.lists(st.integers(0, len(content)), max_size=4)),
+        }
+    )
     messages = [pb.UploadMaterialRequest(metadata=metadata)]
-    for start, end in zip(cuts, cuts[1:], strict=False):
+    for start, end in itertools.pairwise(cuts):
         messages += draw(st.lists(nothing, max_size=1))
         messages.append(_chunk(content[start:end]))
     if draw(st.booleans()):
