@@ -4,8 +4,9 @@ Each message is one call of the handler, which says what becomes of it: acknowle
 runs, `in_progress` is sent at a third of `ack_wait`, so that the server does not hand the message to another. A handler that fails unexpectedly gets the
 message again, with backoff.
 
-Silence is not trusted: a fetch that ends empty is simply made again, and after half a minute of silence, or any error, the subscription is made anew, the
-consumer too when it is gone, changed or paused. A fetch waits at the server for a message; nothing is polled.
+Silence is not trusted: a fetch that ends empty is followed by a look at the consumer. When it is gone, changed or paused it is made anew, and so it is when
+it has messages for us and yet none has come for the length of a whole fetch; after half a minute of silence, or any error, the subscription is made anew.
+A fetch waits at the server for a message; nothing is polled.
 """
 
 from __future__ import annotations
@@ -68,7 +69,7 @@ class DurableConsumer:
         slots: int,
         handler: Callable[[Msg], Awaitable[Outcome]],
         gate: Callable[[], Awaitable[None]] | None = None,
-        ack_wait: float = 30.0,
+        ack_wait: float = 15.0,
         silence: float = SILENCE_SECONDS,
     ) -> None:
         self._link, self._stream, self._durable, self._subject = link, stream, durable, subject
@@ -102,7 +103,7 @@ class DurableConsumer:
                 await asyncio.sleep(0.2 * 2**failures * random.uniform(0.5, 1.0))
 
     async def _consume(self) -> None:
-        """Returns after long silence. Raises what NATS raises."""
+        """Returns after long silence, or when it was deaf. Raises what NATS raises."""
         clock = asyncio.get_running_loop().time
         stream = self._link.jetstream()
         await self._ensure_consumer(stream)
@@ -111,6 +112,7 @@ class DurableConsumer:
         subscription = await stream.pull_subscribe_bind(self._durable, self._stream)
         try:
             heard = clock()
+            waiting_since: float | None = None
             while clock() - heard < self._silence:
                 if self._gate is not None:
                     await self._gate()
@@ -119,16 +121,25 @@ class DurableConsumer:
                 except TimeoutError:  # nats.errors.TimeoutError is one too
                     if not self._link.connected:
                         raise NatsAway from None
+                    if not await self._ensure_consumer(stream):
+                        waiting_since = None
+                    elif waiting_since is None:
+                        waiting_since = clock()
+                    elif clock() - waiting_since > fetch_seconds / 2:  # not just come in between
+                        log.warning("messages wait and none comes; the consumer is made anew", durable=self._durable)
+                        await stream.delete_consumer(self._stream, self._durable)
+                        return
                     continue
                 await self._work(message)
-                heard = clock()
+                heard, waiting_since = clock(), None
         finally:
             if self._link.connected:
                 with suppress(TimeoutError, nats.errors.Error):
                     await asyncio.wait_for(subscription.unsubscribe(), 2.0)
 
-    async def _ensure_consumer(self, stream: JetStreamContext) -> None:
-        """The consumer as it should be: made where it is missing, made anew where somebody has changed or paused it."""
+    async def _ensure_consumer(self, stream: JetStreamContext) -> int:
+        """The consumer as it should be: made where it is missing, made anew where somebody has changed or paused it. Returns how many messages wait for
+        somebody to fetch them."""
         wanted = ConsumerConfig(
             durable_name=self._durable,
             filter_subject=self._subject,
@@ -145,10 +156,10 @@ class DurableConsumer:
             found = None
         if found is not None:
             if not found.paused and not _differs(found.config, wanted):
-                return
+                return found.num_pending or 0
             log.warning("consumer was changed; it is made anew", durable=self._durable)
             await stream.delete_consumer(self._stream, self._durable)
-        await stream.add_consumer(self._stream, wanted)
+        return (await stream.add_consumer(self._stream, wanted)).num_pending or 0
 
     async def _work(self, message: Msg) -> None:
         heartbeat = asyncio.create_task(self._heartbeat(message))
@@ -189,5 +200,6 @@ class DurableConsumer:
 
 
 def _differs(found: ConsumerConfig, wanted: ConsumerConfig) -> bool:
-    names = ("filter_subject", "deliver_policy", "ack_policy", "ack_wait", "max_deliver", "deliver_subject")
+    # Not `ack_wait`: another one costs a delay at most, and versions that differ in it must not make each other's consumers anew in turn.
+    names = ("filter_subject", "deliver_policy", "ack_policy", "max_deliver", "deliver_subject")
     return any(getattr(found, name) != getattr(wanted, name) for name in names)

@@ -97,7 +97,8 @@ class NatsLink:
             connect_timeout=2,
             reconnect_time_wait=0.25,  # type: ignore[arg-type]  # seconds; nats-py sleeps this long as it is
             max_reconnect_attempts=-1,
-            ping_interval=10,
+            # A half-open connection is found in 15 s at most: the third ping without an answer.
+            ping_interval=5,
             max_outstanding_pings=2,
             pending_size=4 * 1024 * 1024,
             no_echo=True,

@@ -3,7 +3,7 @@
 The rows of `materials` are the outbox. A row is due when it waits (PENDING and its time has come, or deleted and not purged) and
 * it was never announced since it began to wait, and no announcer holds it; or
 * the stream cannot deliver its announcement any more: the stream is another incarnation than the one that acknowledged it, or its last sequence lies below the
-  acknowledged one (its directory was set back); or
+  acknowledged one (its directory was set back), or it has given that sequence to another announcement since; or
 * it was announced long ago and nobody has come for it: whatever became of the message, another one is cheap, and a claim of what is claimed already is a no-op.
 
 Handing out an announcement gives it a new number, part of the message id, so that the broker's duplicate window can never swallow it. An announcer that
@@ -16,6 +16,7 @@ import asyncio
 from collections.abc import Sequence
 from uuid import UUID
 
+import structlog
 from google.protobuf.timestamp_pb2 import Timestamp
 from materials.v1 import record_service_pb2 as pb
 
@@ -25,6 +26,8 @@ from status_service.material_view import timestamp
 from status_service.record import PENDING, Record
 from status_service.record_writer import Change
 from status_service.state_machine import Policy
+
+log = structlog.get_logger()
 
 #: A waiting announcer looks at least this often: some rows become due by time alone.
 LOOK_SECONDS = 1.0
@@ -88,12 +91,14 @@ class Announcing:
 
     async def mark(self, published: Sequence[pb.PublishedAnnouncement]) -> None:
         """Records what the stream acknowledged; outdated numbers match no row. Raises Unavailable."""
+        ids = [UUID(item.material_id) for item in published]
+        incarnations = [item.position.incarnation for item in published]
+        sequences = [item.position.last_sequence for item in published]
+        if lost := await self._postgres.fetch(record_store.TAKE_BACK_OVERWRITTEN, ids, incarnations, sequences):
+            log.warning("the stream was set back; what it lost is announced again", count=len(lost))
+            self._due.set()
         await self._postgres.execute(
-            record_store.MARK_ANNOUNCED,
-            [UUID(item.material_id) for item in published],
-            [item.number for item in published],
-            [item.position.incarnation for item in published],
-            [item.position.last_sequence for item in published],
+            record_store.MARK_ANNOUNCED, ids, [item.number for item in published], incarnations, sequences
         )
 
 

@@ -1,8 +1,8 @@
 """What time alone brings: leases that run out; tombstones and processors that may be forgotten.
 
 Which clock counts: the database's. A lease is asked for by the query, and once more by the state machine under the row's lock, so any number of reapers
-on any number of replicas may run. While this service or the database was away, no worker could renew: after such a gap (and at the start) the reaper holds
-still for half a lease, so that live workers come first. Without that, one pause of the database would cost every running attempt.
+on any number of replicas may run. While this service or the database was away, or could not be written, no worker could renew: after such a gap (and at the
+start) the reaper holds still for half a lease, so that live workers come first. Without that, one pause of the database would cost every running attempt.
 """
 
 from __future__ import annotations
@@ -22,6 +22,8 @@ log = structlog.get_logger()
 
 TICK_SECONDS = 1.0
 BLIND_SECONDS = 3.0
+#: A live worker may need this long to be heard again: its channel and the stream on it each wait up to 2 s before another try.
+LEAST_HOLD_SECONDS = 5.0
 MAX_EXPIRED = 200
 TOMBSTONE_DAYS = 30
 FORGET_EVERY_SECONDS = 3_600.0
@@ -46,13 +48,14 @@ class LeaseReaper:
 
     async def _run(self) -> None:
         clock = asyncio.get_running_loop().time
-        hold_until = clock() + self._policy.lease / 2
+        hold = max(self._policy.lease / 2, LEAST_HOLD_SECONDS)
+        hold_until = clock() + hold
         last_look = clock()
         forget_at = clock()
         while True:
             await asyncio.sleep(TICK_SECONDS)
             if clock() - last_look > BLIND_SECONDS:
-                hold_until = clock() + self._policy.lease / 2
+                hold_until = clock() + hold
             try:
                 rows = await self._postgres.fetch(record_store.EXPIRED_LEASES, MAX_EXPIRED)
                 last_look = clock()
@@ -66,4 +69,5 @@ class LeaseReaper:
                     await self._postgres.execute(record_store.FORGET_TOMBSTONES, TOMBSTONE_DAYS)
                     await self._postgres.execute(queue_store.FORGET_PROCESSORS, FORGET_EVERY_SECONDS)
             except ServiceError as error:
+                hold_until = clock() + hold
                 log.info("leases not looked at", error=error.message)

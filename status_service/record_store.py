@@ -163,6 +163,19 @@ MARK_ANNOUNCED = """
           AS u(material_id, announcement, incarnation, sequence) USING (material_id)
     WHERE m.material_id = held.material_id AND m.announcement = u.announcement
 """
+# In one incarnation a sequence belongs to one event: a stream that gives it to another one was set back, and has lost the first. A reader of its
+# position alone would be too late where as many have been published again.
+TAKE_BACK_OVERWRITTEN = """
+    WITH lost AS (
+        SELECT m.material_id FROM materials m
+        JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS u(material_id, incarnation, sequence)
+          ON m.announced_sequence = u.sequence AND m.announced_incarnation = u.incarnation AND m.material_id <> u.material_id
+        WHERE m.announced_at IS NOT NULL AND ((m.deleted_at IS NULL AND m.status = 1) OR (m.deleted_at IS NOT NULL AND m.purged_parts <> 3))
+        ORDER BY m.material_id FOR UPDATE OF m
+    )
+    UPDATE materials m SET announced_at = NULL, announce_lease_expires_at = NULL FROM lost
+    WHERE m.material_id = lost.material_id RETURNING m.material_id
+"""
 FORGET_TOMBSTONES = """
     DELETE FROM materials WHERE material_id IN (
         SELECT material_id FROM materials WHERE purged_parts = 3 AND deleted_at < clock_timestamp() - make_interval(days => $1) LIMIT 1000

@@ -104,6 +104,16 @@ class TestAnnouncements:
         [anew] = await outbox.lease(incarnation="two", last_sequence=10)
         assert anew.number == set_back.number + 1
 
+    async def test_announcement_whose_sequence_the_stream_gave_to_another_is_due_again(
+        self, outbox: Outbox, course: str
+    ) -> None:
+        materials = [await outbox.due(course) for _ in range(3)]
+        numbers = {announcement.material_id: announcement.number for announcement in await outbox.lease()}
+        for material, sequence in zip(materials, (10, 11, 10), strict=True):
+            await outbox.mark(material.id, numbers[material.id], sequence=sequence)
+        [lost] = await outbox.lease(last_sequence=11)
+        assert (lost.material_id, lost.number) == (materials[0].id, numbers[materials[0].id] + 1)
+
     async def test_fresh_announcement_is_not_held_against_a_position_read_before_it(
         self, outbox: Outbox, course: str
     ) -> None:

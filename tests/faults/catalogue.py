@@ -1,65 +1,14 @@
-"""All scenarios. Importing a module registers what is in it."""
+"""All scenarios. Importing a module of `tests.faults.scenarios` registers what is in it."""
 
 from __future__ import annotations
 
-from tests.faults import (
-    announcers,
-    backlog,
-    brain_away,
-    broker,
-    broker_amnesia,
-    clocks,
-    crowds,
-    database,
-    deaf_consumers,
-    everything_killed,
-    fencing,
-    file_limit,
-    freezes,
-    junk_events,
-    killed_ingest,
-    killed_processor,
-    killed_status,
-    memory,
-    migrations,
-    network,
-    object_store,
-    people_races,
-    poison,
-    rolling_restart,
-    same_upload,
-    sick_brain,
-    versions,
-)
+import importlib
+import pkgutil
+
+from tests.faults import scenarios
 from tests.faults.scenario import all_scenarios
 
-_MODULES = (
-    announcers,
-    backlog,
-    brain_away,
-    broker,
-    broker_amnesia,
-    clocks,
-    crowds,
-    database,
-    deaf_consumers,
-    everything_killed,
-    fencing,
-    file_limit,
-    memory,
-    freezes,
-    killed_ingest,
-    killed_processor,
-    killed_status,
-    junk_events,
-    migrations,
-    network,
-    object_store,
-    people_races,
-    poison,
-    rolling_restart,
-    same_upload,
-    sick_brain,
-    versions,
-)
+for _module in pkgutil.iter_modules(scenarios.__path__, f"{scenarios.__name__}."):
+    importlib.import_module(_module.name)
+
 SCENARIOS = all_scenarios()

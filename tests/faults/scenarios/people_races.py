@@ -12,12 +12,12 @@ from tests.faults.brain_front import embedding_of, reading
 from tests.faults.endings import completed
 from tests.faults.fault_stack import FaultStack
 from tests.faults.halting_upload import HaltingUpload
-from tests.faults.killed_ingest import BY_REQUEST_ID, record_of
-from tests.faults.killed_processor import FINISHED_PAGES
-from tests.faults.object_store import MIB, images_read_at_once, large_image, until_part
 from tests.faults.people_calls import cancel, delete, retry, stays_deleted
 from tests.faults.row_locks import material_locked, until_status_waits
 from tests.faults.scenario import PAIR, scenario
+from tests.faults.scenarios.killed_ingest import BY_REQUEST_ID, record_of
+from tests.faults.scenarios.killed_processor import FINISHED_PAGES
+from tests.faults.scenarios.object_store import MIB, images_read_at_once, large_image, until_part
 from tests.faults.tcp_proxy import Direction
 from tests.faults.workload import Upload, Workload
 

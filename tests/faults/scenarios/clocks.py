@@ -14,7 +14,7 @@ from tests.faults.workload import Workload
 HOUR = 3600
 STEPS = Path(tempfile.gettempdir()) / f"materials-clock-steps-{time.time_ns()}.json"
 STEPPED = Layout(
-    settings=(("PYTHONPATH", str(Path(__file__).parent / "stepped_clock")), ("CLOCK_STEPS", str(STEPS))),
+    settings=(("PYTHONPATH", str(Path(__file__).parents[1] / "stepped_clock")), ("CLOCK_STEPS", str(STEPS))),
 )
 
 

@@ -7,8 +7,8 @@ from itertools import count
 from tests.faults.brain_front import BrainCall, CallKind, Matches, embedding_of
 from tests.faults.endings import completed
 from tests.faults.fault_stack import LEASE_SECONDS, FaultStack
-from tests.faults.object_store import images_read_at_once
 from tests.faults.scenario import scenario
+from tests.faults.scenarios.object_store import images_read_at_once
 from tests.faults.tcp_proxy import Direction
 from tests.faults.workload import Workload
 

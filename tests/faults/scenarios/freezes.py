@@ -8,13 +8,14 @@ from collections import Counter
 import psutil
 
 from tests.faults.brain_front import Hold
-from tests.faults.database import at_work
-from tests.faults.fault_stack import SERVICES, FaultStack
+from tests.faults.fault_stack import SERVICES, FaultStack, Layout
 from tests.faults.refusals import no_service_restarted, refused
-from tests.faults.scenario import HASTY, scenario
+from tests.faults.scenario import scenario
+from tests.faults.scenarios.database import at_work
 from tests.faults.workload import Workload
 
 CLIENTS = 16
+IMPATIENT = Layout(settings=(("AI_BRAIN_TIMEOUT", "6"),))
 #: Connections on one edge: the pool's eight, and one for each statement that is being cancelled.
 MOST_CONNECTIONS = 16
 
@@ -58,7 +59,7 @@ async def status_frozen(stack: FaultStack, work: Workload) -> None:
             await work.settled(30)
 
 
-@scenario("10b", "SIGSTOP: Postgres stands still for 18 s (statements end after 15) under load", recovery=30)
+@scenario("10b", "SIGSTOP: Postgres stands still for 18 s (statements end after 10) under load", recovery=30)
 async def postgres_frozen(stack: FaultStack, work: Workload) -> None:
     async with at_work(stack, work) as hold:
         with no_service_restarted(stack):
@@ -84,7 +85,7 @@ async def nats_frozen(stack: FaultStack, work: Workload) -> None:
 
 
 @scenario(
-    "10d", "SIGSTOP: the AI Brain stands still for 12 s (calls end after 3) under load", layout=HASTY, recovery=30
+    "10d", "SIGSTOP: the AI Brain stands still for 15 s (calls end after 6) under load", layout=IMPATIENT, recovery=30
 )
 async def brain_frozen(stack: FaultStack, work: Workload) -> None:
     async with at_work(stack, work) as hold:
@@ -93,7 +94,7 @@ async def brain_frozen(stack: FaultStack, work: Workload) -> None:
                 hold.release()
                 for upload in await work.notes(8):
                     work.watch(upload)
-                await asyncio.sleep(12)
+                await asyncio.sleep(15)
                 _no_pile(stack)
             work.fault_over()
             await work.settled(30)

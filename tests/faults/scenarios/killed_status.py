@@ -9,9 +9,9 @@ from tests.faults.brain_front import embedding_of
 from tests.faults.brain_front import work as brain_work
 from tests.faults.endings import completed
 from tests.faults.fault_stack import FaultStack
-from tests.faults.killed_processor import COMPLETED, IN_STATE
 from tests.faults.row_locks import course_locked, until_status_waits
 from tests.faults.scenario import scenario
+from tests.faults.scenarios.killed_processor import COMPLETED, IN_STATE
 from tests.faults.tcp_proxy import Direction
 from tests.faults.workload import Workload
 

@@ -46,7 +46,7 @@ async def directory_wiped(stack: FaultStack, work: Workload) -> None:
     await work.notes(2)
 
 
-@scenario("6b", "NATS: the stream deleted, materials waiting", quick=True, recovery=REFILLED)
+@scenario("6b", "NATS: the stream deleted, materials waiting", recovery=REFILLED)
 async def stream_deleted(stack: FaultStack, work: Workload) -> None:
     async with stack.jetstream() as jetstream:
         with stack.brain.holding():
@@ -56,7 +56,7 @@ async def stream_deleted(stack: FaultStack, work: Workload) -> None:
     await work.notes(2)
 
 
-@scenario("6c", "NATS: all consumers deleted, at work and at rest", quick=True, recovery=REFILLED)
+@scenario("6c", "NATS: all consumers deleted, at work and at rest", recovery=REFILLED)
 async def consumers_deleted(stack: FaultStack, work: Workload) -> None:
     async with stack.jetstream() as jetstream:
         with stack.brain.holding():

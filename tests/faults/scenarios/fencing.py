@@ -12,13 +12,13 @@ from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy
 
 from tests.faults.brain_front import reading
-from tests.faults.broker_amnesia import STREAM
 from tests.faults.endings import completed
 from tests.faults.fault_stack import FaultStack
-from tests.faults.killed_processor import COMPLETED, FINISHED_PAGES, IN_STATE, reading_from
-from tests.faults.object_store import images_read_at_once
 from tests.faults.people_calls import PURGED, cancel, delete, retry, stays_deleted
 from tests.faults.scenario import PAIR, scenario
+from tests.faults.scenarios.broker_amnesia import STREAM
+from tests.faults.scenarios.killed_processor import COMPLETED, FINISHED_PAGES, IN_STATE, reading_from
+from tests.faults.scenarios.object_store import images_read_at_once
 from tests.faults.workload import Workload
 
 UPLOADED = "materials.v1.uploaded"

@@ -10,10 +10,10 @@ import nats
 from materials.v1 import events_pb2
 from nats.aio.msg import Msg
 
-from tests.faults.broker_amnesia import STREAM
 from tests.faults.debris import CONSUMERS
 from tests.faults.fault_stack import FaultStack
 from tests.faults.scenario import scenario
+from tests.faults.scenarios.broker_amnesia import STREAM
 from tests.faults.workload import Workload
 
 UPLOADED, DELETED = "materials.v1.uploaded", "materials.v1.deleted"

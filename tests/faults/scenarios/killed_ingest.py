@@ -15,8 +15,8 @@ from servicekit.channels import open_channel
 from tests.faults.endings import completed
 from tests.faults.fault_stack import FaultStack
 from tests.faults.halting_upload import HaltingUpload
-from tests.faults.object_store import MIB, images_read_at_once, large_image, until_part
 from tests.faults.scenario import scenario
+from tests.faults.scenarios.object_store import MIB, images_read_at_once, large_image, until_part
 from tests.faults.tcp_proxy import Direction, TcpProxy
 from tests.faults.workload import Upload, Workload
 from tests.local_stack import Client

@@ -8,9 +8,9 @@ from contextlib import ExitStack
 from materials.v1 import events_pb2
 from nats.js import JetStreamContext
 
-from tests.faults.broker_amnesia import STREAM
 from tests.faults.fault_stack import FaultStack
 from tests.faults.scenario import PAIR, scenario
+from tests.faults.scenarios.broker_amnesia import STREAM
 from tests.faults.tcp_proxy import Direction
 from tests.faults.workload import Upload, Workload
 
@@ -43,7 +43,7 @@ async def two_at_once(stack: FaultStack, work: Workload) -> None:
     assert again <= BACKLOG // 10, f"{again} of {BACKLOG} were announced again"
 
 
-@scenario("28b", "announcers: killed with announcements in hand", quick=True, recovery=15)
+@scenario("28b", "announcers: killed with announcements in hand", recovery=15)
 async def killed_with_announcements(stack: FaultStack, work: Workload) -> None:
     async with stack.jetstream() as jetstream:
         before = (await jetstream.stream_info(STREAM)).state.last_seq
