@@ -79,7 +79,6 @@ async def restless_watchers(stack: FaultStack, work: Workload) -> None:
     "20c",
     "watchers cancelled in each phase: before, within and after the snapshot, between changes",
     layout=CROWD,
-    quick=True,
 )
 async def cancelled_in_each_phase(stack: FaultStack, work: Workload) -> None:
     await work.watch_course()

@@ -42,7 +42,7 @@ async def mid_upload(stack: FaultStack, work: Workload) -> None:
         await completed(work, [*kept, big])
 
 
-@scenario("1b", "kill -9 Ingest with the object stored and its record not yet asked for", quick=True, recovery=15)
+@scenario("1b", "kill -9 Ingest with the object stored and its record not yet asked for", recovery=15)
 async def after_the_object(stack: FaultStack, work: Workload) -> None:
     async with images_read_at_once(stack):
         big = large_image(work)

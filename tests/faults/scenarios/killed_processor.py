@@ -53,7 +53,7 @@ async def mid_page(stack: FaultStack, work: Workload) -> None:
         await completed(work, [scan], attempts=2)
 
 
-@scenario("2c", "kill -9 Processor with all in the index and nothing reported", quick=True, recovery=RESUMED)
+@scenario("2c", "kill -9 Processor with all in the index and nothing reported", recovery=RESUMED)
 async def after_the_index(stack: FaultStack, work: Workload) -> None:
     work.extra_attempts = 1  # which finds everything done: the Brain is not asked again
     note = work.note()

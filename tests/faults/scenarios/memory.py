@@ -26,7 +26,7 @@ MIB = 1024 * 1024
 AT_ONCE, SIZE, MOST_GROWTH_MIB = 200, 10 * MIB, 768
 
 
-@scenario("17a", "a page that needs more memory than its rendering child may have", layout=HASTY, quick=True)
+@scenario("17a", "a page that needs more memory than its rendering child may have", layout=HASTY)
 async def child_at_its_limit(stack: FaultStack, work: Workload) -> None:
     work.true_reasons = {"RENDERING_FAILED"}
     work.extra_attempts = 1
@@ -41,7 +41,7 @@ async def child_at_its_limit(stack: FaultStack, work: Workload) -> None:
     assert grown < 64, f"the processor took {grown} MiB itself"
 
 
-@scenario("17b", "the Processor may have only a few MiB more than it has, and is given a page of 16 MiB", quick=True)
+@scenario("17b", "the Processor may have only a few MiB more than it has, and is given a page of 16 MiB")
 async def processor_limited(stack: FaultStack, work: Workload) -> None:
     # Each try until there is room again, and one that was begun just before.
     work.extra_attempts = 2

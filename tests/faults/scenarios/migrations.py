@@ -116,7 +116,7 @@ async def _serving(port: int) -> None:
     await until_ready(GrpcServing(f"127.0.0.1:{port}"), 60)
 
 
-@scenario("26a", "migration: kill -9 in the middle of one, then started again", quick=True)
+@scenario("26a", "migration: kill -9 in the middle of one, then started again")
 async def killed_half_way(stack: FaultStack, work: Workload) -> None:
     first, second = _free_ports(2)
     async with _fresh_database(stack) as fresh:

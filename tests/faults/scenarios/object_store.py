@@ -46,7 +46,7 @@ async def full(stack: FaultStack, work: Workload) -> None:
         await completed(work, [*kept, big, later])
 
 
-@scenario("14b", "the object store is read-only: what is there is read, nothing is taken", quick=True)
+@scenario("14b", "the object store is read-only: what is there is read, nothing is taken")
 async def read_only(stack: FaultStack, work: Workload) -> None:
     async with in_memory(stack, RESERVE_AND_SOME) as store:
         async with stack.frozen("processor"):
@@ -101,7 +101,7 @@ async def changed(stack: FaultStack, work: Workload) -> None:
     await completed(work, others)
 
 
-@scenario("14f", "kill -9 Ingest in the middle of writing a large object", quick=True)
+@scenario("14f", "kill -9 Ingest in the middle of writing a large object")
 async def partial_write(stack: FaultStack, work: Workload) -> None:
     big = large_image(work)
     half = HaltingUpload(work, big, 6 * MIB)

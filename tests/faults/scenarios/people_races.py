@@ -24,7 +24,7 @@ from tests.faults.workload import Upload, Workload
 CANCELLED = material_pb2.FAILURE_REASON_CANCELLED
 
 
-@scenario("22a", "an upload given up half-way; another deleted while its reply is on its way", quick=True, recovery=10)
+@scenario("22a", "an upload given up half-way; another deleted while its reply is on its way", recovery=10)
 async def while_uploading(stack: FaultStack, work: Workload) -> None:
     async with images_read_at_once(stack):
         given_up, deleted = large_image(work), large_image(work)
@@ -108,7 +108,7 @@ async def while_completing(stack: FaultStack, work: Workload) -> None:
     await stays_deleted(work, deleted)
 
 
-@scenario("22e", "ten retries of one cancelled material at once", quick=True, recovery=10)
+@scenario("22e", "ten retries of one cancelled material at once", recovery=10)
 async def retried_by_many(stack: FaultStack, work: Workload) -> None:
     await work.watch_course()
     with stack.proxies["processor", "nats"].holding(Direction.TO_CLIENT):

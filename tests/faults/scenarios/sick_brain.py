@@ -105,7 +105,7 @@ LASTING = [
 UNREADABLE = Refusal(says("Error processing file: cannot identify image file"), REFUSED, "cannot identify image file")
 
 
-@scenario("11b", "the AI Brain will not take some materials, or does not fit the settings", quick=True)
+@scenario("11b", "the AI Brain will not take some materials, or does not fit the settings")
 async def lasting_refusals(stack: FaultStack, work: Workload) -> None:
     work.true_reasons = {REFUSED, MISCONFIGURED}
     refused = [(work.note(), refusal) for refusal in LASTING]
