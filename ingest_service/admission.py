@@ -11,13 +11,11 @@ from contextlib import asynccontextmanager
 
 import grpc
 import structlog
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 from materials.v1 import errors_pb2, record_service_pb2, record_service_pb2_grpc
 
 from ingest_service.store_cooldown import StoreCooldown
 from servicekit.channels import Peer
-from servicekit.errors import Unavailable, reason_of_call
+from servicekit.errors import Unavailable, reason_of_call, retry_delay_of_call
 from servicekit.memory import ProcessMemory
 from servicekit.object_store import ObjectStore, store_full
 
@@ -98,17 +96,12 @@ def _not_admitted(error: grpc.aio.AioRpcError) -> Unavailable:
     reason = reason_of_call(error)
     if reason == "TOO_MANY_UNFINISHED":
         return Unavailable(
-            errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED, error.details() or reason, retry_after=_retry_seconds(error)
+            errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED,
+            error.details() or reason,
+            retry_after=retry_delay_of_call(error) or 1.0,
         )
     log.warning("record not reached", code=error.code().name, reason=reason)
     return record_unavailable()
-
-
-def _retry_seconds(error: grpc.aio.AioRpcError) -> float:
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    retry = error_details_pb2.RetryInfo()
-    found = any(detail.Unpack(retry) for detail in status.details) if status is not None else False
-    return retry.retry_delay.ToMilliseconds() / 1000 if found else 1.0
 
 
 def record_unavailable() -> Unavailable:

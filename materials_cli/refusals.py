@@ -45,16 +45,6 @@ def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
         return None
 
 
-def retry_delay_of(error: grpc.aio.AioRpcError) -> float | None:
-    """Seconds until the next try, as the service asks in RetryInfo; None when it does not."""
-    status = status_of(error)
-    for item in status.details if status is not None else ():
-        info = error_details_pb2.RetryInfo()
-        if item.Unpack(info):
-            return float(info.retry_delay.ToTimedelta().total_seconds())
-    return None
-
-
 def explain(error: grpc.aio.AioRpcError | TimeoutError, service: Service, subject: str = "") -> CommandError:
     """What a failed call means to the person at the terminal. `subject` says what it was about: an id, a file; may be empty."""
     about = f"{subject}: " if subject else ""

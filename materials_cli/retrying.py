@@ -17,8 +17,8 @@ import grpc
 
 from materials_cli.connection import Service
 from materials_cli.errors import CommandError, Unreachable
-from materials_cli.refusals import explain, retry_delay_of, status_of
-from servicekit.errors import reason_of_status
+from materials_cli.refusals import explain, status_of
+from servicekit.errors import reason_of_status, retry_delay_of_call
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
 #: A service that asks for more than this is not waited for.
@@ -43,7 +43,7 @@ def worth_retrying(error: grpc.aio.AioRpcError | TimeoutError) -> bool:
     """Whether the same call may succeed a little later."""
     if isinstance(error, TimeoutError) or error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.CANCELLED):
         return True
-    return retry_delay_of(error) is not None or reason_of_status(status_of(error)) == "UPLOAD_TOO_SLOW"
+    return retry_delay_of_call(error) is not None or reason_of_status(status_of(error)) == "UPLOAD_TOO_SLOW"
 
 
 class Watcher(Protocol):
@@ -74,7 +74,7 @@ class Attempts:
         explained = explain(error, self._service, self._subject)
         if not worth_retrying(error):
             raise explained from error
-        asked = retry_delay_of(error) if isinstance(error, grpc.aio.AioRpcError) else None
+        asked = retry_delay_of_call(error) if isinstance(error, grpc.aio.AioRpcError) else None
         # Where the address was found, and what to do, is said when all tries have failed.
         why = explain(error, replace(self._service, origin="")).message.partition(";")[0]
         await self._wait(explained, asked, why)

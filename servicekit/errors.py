@@ -91,6 +91,16 @@ def reason_of_status(status: status_pb2.Status | None) -> str:
     return ""
 
 
+def retry_delay_of_call(error: grpc.aio.AioRpcError) -> float | None:
+    """Seconds until the next try, as a peer asks in RetryInfo; None when it does not."""
+    status = rpc_status.from_call(error)  # type: ignore[arg-type]
+    for item in status.details if status is not None else ():
+        info = error_details_pb2.RetryInfo()
+        if item.Unpack(info):
+            return float(info.retry_delay.ToTimedelta().total_seconds())
+    return None
+
+
 def reason_of_call(error: grpc.aio.AioRpcError) -> str:
     """The ErrorInfo reason of a call that a peer refused, or "" when there is none."""
     return reason_of_status(rpc_status.from_call(error))  # type: ignore[arg-type]

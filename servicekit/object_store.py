@@ -50,6 +50,7 @@ class ObjectStore:
             self._local_root.mkdir(parents=True, exist_ok=True)
         self._part_bytes = _PART_BYTES.get(scheme, _DEFAULT_PART_BYTES)
         self._store = from_url(url)
+        self._measuring: asyncio.Future[os.statvfs_result] | None = None
 
     @asynccontextmanager
     async def writing(self, key: str) -> AsyncIterator[ObjectWriter]:
@@ -74,12 +75,12 @@ class ObjectStore:
         options: Any = {}
         if offset or length is not None:
             options = {"range": {"offset": offset} if length is None else (offset, offset + length)}
-        with _translated(missing=ObjectMissing):
+        with _translated(missing=lambda: self._missing(key)):
             async with asyncio.timeout(30.0):
                 result = await obstore.get_async(self._store, key, options=options)
             stream = result.stream(min_chunk_size=chunk_bytes)
         while True:
-            with _translated(missing=ObjectMissing):
+            with _translated(missing=lambda: self._missing(key)):
                 async with asyncio.timeout(30.0):
                     chunk = await anext(stream, None)
             if chunk is None:
@@ -92,12 +93,21 @@ class ObjectStore:
         """How many bytes a local directory still takes; None for other stores, which do not say. Raises OBJECT_STORE_UNAVAILABLE, also when it is read-only."""
         if self._local_root is None:
             return None
+        # All ask together: a file system that hangs must not take a thread for each of them.
+        if self._measuring is None or self._measuring.done():
+            self._measuring = asyncio.ensure_future(asyncio.to_thread(os.statvfs, self._local_root))
         with _translated():
             async with asyncio.timeout(5.0):
-                space = await asyncio.to_thread(os.statvfs, self._local_root)
+                space = await asyncio.shield(self._measuring)
         if space.f_flag & os.ST_RDONLY:
             raise _unavailable()
         return space.f_bavail * space.f_frsize
+
+    def _missing(self, key: str) -> Exception:
+        """What it means that nothing is under the key: where even the directory of all objects is gone, it is the store that is away, unmounted perhaps."""
+        if self._local_root is not None and not (self._local_root / key.partition("/")[0]).is_dir():
+            return _unavailable()
+        return ObjectMissing()
 
     async def delete(self, key: str) -> None:
         """Removes the object; one that is not there is fine."""

@@ -120,7 +120,10 @@ class Postgres:
 
     async def _migrate(self) -> None:
         connection = await asyncpg.connect(
-            self._dsn, timeout=5.0, command_timeout=300.0, server_settings={"search_path": f"{self._schema},public"}
+            # Without a time-out: an index on a large table, or the replica that is just making it, takes as long as it takes.
+            self._dsn,
+            timeout=5.0,
+            server_settings={"search_path": f"{self._schema},public"},
         )
         try:
             await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
@@ -140,8 +143,8 @@ class Postgres:
             try:
                 yield connection
             except TimeoutError:
-                # No answer in `command_timeout`: the connection may be half-open, and then all of the pool are. The next ones are new.
-                connection.terminate()
+                # No answer in `command_timeout`: the connection may be half-open, and then all of the pool are. The next ones are new. This one is given
+                # back, not cut: asyncpg is just asking the server to cancel the statement, which would else go on there.
                 await pool.expire_connections()
                 raise
             finally:

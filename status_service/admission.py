@@ -30,13 +30,17 @@ class WriteHealth:
         """A commit failed, and not for what was in it."""
         self._hold_until = self._clock() + HOLD_SECONDS
 
+    @property
+    def holds(self) -> bool:
+        """Whether the last failure is too young for another try."""
+        return self._hold_until is not None and self._clock() < self._hold_until
+
     def admits(self) -> bool:
         """Whether to go on: always, or once each HOLD_SECONDS after a failure, to try, until a commit succeeds."""
-        if self._hold_until is None:
-            return True
-        if self._clock() < self._hold_until:
+        if self.holds:
             return False
-        self._hold_until = self._clock() + HOLD_SECONDS
+        if self._hold_until is not None:
+            self._hold_until = self._clock() + HOLD_SECONDS
         return True
 
 
@@ -48,7 +52,7 @@ class Admission:
 
     async def check(self, owner_id: str, request_id: str) -> None:
         """Returns when the upload may begin. Raises Unavailable TOO_MANY_UNFINISHED, and DATABASE_UNAVAILABLE."""
-        if not self._writes.admits():
+        if self._writes.holds:
             raise _not_writable()
         row = await self._postgres.fetchrow(queue_store.ADMISSION, owner_id, request_id, self._max_unfinished)
         assert row is not None, "an aggregate is always one row"
@@ -60,6 +64,9 @@ class Admission:
                 f"{self._max_unfinished} materials of this owner wait or are being read; wait until some are done, or cancel some",
                 retry_after=UNFINISHED_RETRY_SECONDS,
             )
+        # Last: the one that is let through to try must be one that goes on to write.
+        if not self._writes.admits():
+            raise _not_writable()
 
 
 def _not_writable() -> Unavailable:

@@ -8,6 +8,8 @@ start) the reaper holds still for half a lease, so that live workers come first.
 from __future__ import annotations
 
 import asyncio
+from collections.abc import Sequence
+from uuid import UUID
 
 import structlog
 
@@ -15,7 +17,7 @@ from servicekit.errors import ServiceError
 from servicekit.postgres import Postgres
 from status_service import queue_store, record_store
 from status_service.events import ExpireLease
-from status_service.record_writer import RecordWriter
+from status_service.record_writer import RecordWriter, UnknownMaterial
 from status_service.state_machine import Policy, Verdict
 
 log = structlog.get_logger()
@@ -58,12 +60,9 @@ class LeaseReaper:
                 hold_until = clock() + hold
             try:
                 rows = await self._postgres.fetch(record_store.EXPIRED_LEASES, MAX_EXPIRED)
-                last_look = clock()
                 if clock() >= hold_until:
-                    for row in rows:
-                        decision = await self._writer.submit(row["material_id"], ExpireLease())
-                        if decision.verdict is Verdict.APPLIED:
-                            log.warning("lease expired", material_id=str(row["material_id"]))
+                    await self._expire([row["material_id"] for row in rows])
+                last_look = clock()
                 if clock() >= forget_at:
                     forget_at = clock() + FORGET_EVERY_SECONDS
                     await self._postgres.execute(record_store.FORGET_TOMBSTONES, TOMBSTONE_DAYS)
@@ -71,3 +70,17 @@ class LeaseReaper:
             except ServiceError as error:
                 hold_until = clock() + hold
                 log.info("leases not looked at", error=error.message)
+
+    async def _expire(self, material_ids: Sequence[UUID]) -> None:
+        """All at once, so that they share commits. Raises Unavailable."""
+        decisions = await asyncio.gather(
+            *[self._writer.submit_nowait(material_id, ExpireLease()) for material_id in material_ids],
+            return_exceptions=True,
+        )
+        for material_id, decision in zip(material_ids, decisions, strict=True):
+            if isinstance(decision, UnknownMaterial):
+                continue  # forgotten meanwhile
+            if isinstance(decision, BaseException):
+                raise decision
+            if decision.verdict is Verdict.APPLIED:
+                log.warning("lease expired", material_id=str(material_id))

@@ -1,4 +1,4 @@
-"""The SQL of operators' calls and of admission, by name. Each statement walks a partial index that finished rows are not in, however many there are."""
+"""The SQL of operators' calls and of admission, by name. Each statement walks a partial index that COMPLETED rows are not in, however many there are."""
 
 from __future__ import annotations
 

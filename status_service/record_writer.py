@@ -132,8 +132,6 @@ class RecordWriter:
                 if not submission.done.done():
                     submission.done.set_exception(error)
             return
-        if changes:  # what wrote nothing tells nothing
-            self._health.committed()
         # Watchers first: whoever hears the answer may already look.
         self._on_commit(changes)
         for submission, answer in zip(batch, answers, strict=True):
@@ -178,6 +176,8 @@ class RecordWriter:
                 await record_store.update(connection, [book.records[key] for key in sorted(book.touched)])
             if book.lines:
                 await record_store.insert_transitions(connection, book.lines, now)
+        if book.touched:  # what wrote nothing tells nothing
+            self._health.committed()
         return [book.final(answer) for answer in answers], book.changes()
 
 

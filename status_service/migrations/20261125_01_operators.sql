@@ -27,7 +27,8 @@ CREATE UNLOGGED TABLE processors (
 
 -- The queue, and how much of it is one owner's.
 CREATE INDEX materials_unfinished ON materials (owner_id) WHERE status IN (1, 2) AND deleted_at IS NULL;
--- What may be retried in bulk, of a course or of an owner.
+-- What may be retried in bulk, oldest first: of all, of a course, of an owner.
+CREATE INDEX materials_failed_oldest ON materials (created_at, material_id) WHERE status = 4 AND deleted_at IS NULL;
 CREATE INDEX materials_failed_course ON materials (course_id, created_at) WHERE status = 4 AND deleted_at IS NULL;
 CREATE INDEX materials_failed_owner ON materials (owner_id, created_at) WHERE status = 4 AND deleted_at IS NULL;
 
@@ -35,6 +36,7 @@ CREATE INDEX materials_failed_owner ON materials (owner_id, created_at) WHERE st
 
 DROP INDEX materials_failed_owner;
 DROP INDEX materials_failed_course;
+DROP INDEX materials_failed_oldest;
 DROP INDEX materials_unfinished;
 DROP TABLE processors;
 DROP TABLE processing_pauses;

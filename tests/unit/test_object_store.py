@@ -116,11 +116,16 @@ async def test_range_behind_the_end_is_an_error_and_not_silence(store: ObjectSto
         await get(store, KEY, 9, 2)
 
 
-async def test_missing_object_is_told_apart_from_a_store_that_is_away(store: ObjectStore) -> None:
+async def test_missing_object_is_told_apart_from_a_store_that_is_away(store: ObjectStore, tmp_path: Path) -> None:
+    await put(store, "objects/another", CONTENT)
     with pytest.raises(ObjectMissing):
         await get(store, KEY)
     with pytest.raises(ObjectMissing):
         await get(store, KEY, 3, 4)
+    # As when a volume is not mounted: its mount point is there, and empty.
+    (tmp_path / "objects").rename(tmp_path / "elsewhere")
+    with pytest.raises(Unavailable):
+        await get(store, KEY)
 
 
 async def test_reader_that_goes_away_leaves_the_store_usable(store: ObjectStore) -> None:
