@@ -95,8 +95,9 @@ class FaultStack:
 
     async def stop(self, *, keep_logs: bool = False) -> None:
         """Stops everything; what was stopped by SIGSTOP goes on first. The logs of a stack that something went wrong on may be kept."""
-        for pid in self.local.current()["pids"].values():
-            _signal(pid, signal.SIGCONT)
+        with suppress(FileNotFoundError):  # Ctrl-C reaches the stack too: it may be gone already
+            for pid in self.local.current()["pids"].values():
+                _signal(pid, signal.SIGCONT)
         await asyncio.to_thread(self.local.stop, keep=keep_logs)
         await self._exits.aclose()
         if keep_logs:
