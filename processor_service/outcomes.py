@@ -15,6 +15,8 @@ anything else                       Failure INTERNAL, transient
 
 from __future__ import annotations
 
+from dataclasses import dataclass
+
 from materials.v1 import material_pb2
 from materials.v1 import record_service_pb2 as pb
 
@@ -39,11 +41,19 @@ class ObjectChanged(Exception):
     """The stored bytes are not those that were uploaded."""
 
 
-def report_of(error: Exception) -> pb.HandBack | pb.Failure:
+@dataclass(frozen=True)
+class Told:
+    """What the record is told. `unforeseen`: only the log has what went wrong, so it should have the traceback."""
+
+    report: pb.HandBack | pb.Failure
+    unforeseen: bool = False
+
+
+def report_of(error: Exception) -> Told:
     """What the record is told of an attempt that ended with `error`."""
     match error:
         case BreakerOpen():
-            return pb.HandBack(message=WAITING_FOR_BRAIN)
+            return Told(pb.HandBack(message=WAITING_FOR_BRAIN))
         case BrainRefused():
             return _failure(material_pb2.FAILURE_REASON_BRAIN_REFUSED, error.message)
         case BrainMisconfigured():
@@ -66,11 +76,13 @@ def report_of(error: Exception) -> pb.HandBack | pb.Failure:
             message = "another attempt has written to this material"
             return _failure(material_pb2.FAILURE_REASON_INTERNAL, message, transient=True)
         case ServiceError():
-            return _failure(material_pb2.FAILURE_REASON_INTERNAL, error.message, transient=True)
+            return _failure(material_pb2.FAILURE_REASON_INTERNAL, error.message, transient=True, unforeseen=True)
         case _:
             message = "something unforeseen went wrong; the processor's log has it"
-            return _failure(material_pb2.FAILURE_REASON_INTERNAL, message, transient=True)
+            return _failure(material_pb2.FAILURE_REASON_INTERNAL, message, transient=True, unforeseen=True)
 
 
-def _failure(reason: material_pb2.FailureReason.ValueType, message: str, *, transient: bool = False) -> pb.Failure:
-    return pb.Failure(reason=reason, message=one_line(message), transient=transient)
+def _failure(
+    reason: material_pb2.FailureReason.ValueType, message: str, *, transient: bool = False, unforeseen: bool = False
+) -> Told:
+    return Told(pb.Failure(reason=reason, message=one_line(message), transient=transient), unforeseen)

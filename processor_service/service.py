@@ -48,10 +48,10 @@ BRAIN_HEALTH = "ai_brain"
 class Brain:
     """A part: the Brain's HTTP client, and the breaker that watches over it and tells the health service.
 
-    `on_change`, when set, is called at each change of the breaker's state."""
+    `on_change` is called at each change of the breaker's state."""
 
-    def __init__(self, settings: ProcessorSettings, health: Health) -> None:
-        self._health = health
+    def __init__(self, settings: ProcessorSettings, health: Health, *, on_change: Callable[[], None]) -> None:
+        self._health, self._on_change = health, on_change
         self._http = open_http(
             token=settings.ai_brain_token.get_secret_value() or None,
             ca_file=settings.ai_brain_ca_file,
@@ -66,7 +66,6 @@ class Brain:
         self.client = self._client(settings, self._http, settings.ai_brain_timeout)
         self.search_client = self._client(settings, self._search_http, settings.search_timeout)
         self._changes: asyncio.Queue[Breaker] = asyncio.Queue(100)
-        self.on_change: Callable[[], None] | None = None
         self.breaker = BrainBreaker(self.client.healthy, on_change=self._changed)
         self.reader = BrainReader(
             self.client,
@@ -104,8 +103,7 @@ class Brain:
 
     def _changed(self, breaker: Breaker) -> None:
         self._changes.put_nowait(breaker)
-        if self.on_change is not None:
-            self.on_change()
+        self._on_change()
 
     async def _tell(self) -> None:
         while True:
@@ -134,7 +132,8 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     index = IndexStore(postgres)
     nats = NatsLink(settings.nats_url, name="processor_service")
     status = Peer(settings.status_endpoint, service_tokens("processor", settings).current)
-    brain = Brain(settings, health)
+    # Late, since the member is made below: it needs the breaker in turn.
+    brain = Brain(settings, health, on_change=lambda: member.tell_at_once())  # noqa: PLW0108
     reporter = StatusReporter(status, worker_id)
     work_directory = WorkDirectory(settings.work_directory)
     reader = MaterialReader(
@@ -161,7 +160,6 @@ def build(settings: ProcessorSettings) -> ServiceManager:
         busy=lambda: worker.busy,
         brain=lambda: brain.breaker.state,
     )
-    brain.on_change = member.tell_at_once
     purge = PurgeHandler(
         status, record_service_pb2.PURGED_PART_PASSAGES, lambda material_id: index.purge(UUID(material_id))
     )
@@ -196,7 +194,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             subject=UPLOADED,
             slots=settings.processor_slots,
             handler=worker.handle,
-            gate=gate.wait_open,
+            gate=gate,
         ),
     )
     manager.add(

@@ -11,6 +11,7 @@ import fcntl
 import os
 import shutil
 import tempfile
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
@@ -19,10 +20,12 @@ import structlog
 
 log = structlog.get_logger()
 
-PREFIX = "attempt-"
-#: Made and not locked yet: not swept under this name.
-NEW_PREFIX = "new-"
+PREFIX = "materials-attempt-"
+#: Of version 0.1.0, which locks nothing and may still run beside this one: only age tells that such a directory is abandoned.
+UNLOCKED_PREFIX = "attempt-"
+UNLOCKED_AGE_SECONDS = 86_400.0
 SWEEP_EVERY_SECONDS = 60.0
+TRIES = 3
 
 
 class WorkDirectory:
@@ -33,18 +36,29 @@ class WorkDirectory:
 
     @contextmanager
     def attempt(self) -> Iterator[Path]:
-        """A directory for one attempt; removed with all that is in it."""
-        self._root.mkdir(parents=True, exist_ok=True)
-        made = Path(tempfile.mkdtemp(dir=self._root, prefix=NEW_PREFIX))
-        directory = made.with_name(PREFIX + made.name.removeprefix(NEW_PREFIX))
-        lock = os.open(made, os.O_RDONLY | os.O_CLOEXEC)
+        """A directory for one attempt; removed with all that is in it. Raises OSError."""
+        directory, lock = self._make()
         try:
-            fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
-            made.rename(directory)
             yield directory
         finally:
             shutil.rmtree(directory, ignore_errors=True)
             os.close(lock)
+
+    def _make(self) -> tuple[Path, int]:
+        """A new directory, and the descriptor that holds its lock."""
+        self._root.mkdir(parents=True, exist_ok=True)
+        tries = 0
+        while True:
+            tries += 1
+            directory = Path(tempfile.mkdtemp(dir=self._root, prefix=PREFIX))
+            try:
+                return directory, _lock(directory)
+            except OSError as error:
+                with suppress(OSError):
+                    directory.rmdir()
+                # A sweep may come between the making and the locking.
+                if not isinstance(error, BlockingIOError | FileNotFoundError) or tries == TRIES:
+                    raise
 
     async def sweep_for_ever(self) -> None:
         """Removes abandoned directories at once and then once a minute."""
@@ -57,13 +71,29 @@ class WorkDirectory:
     def sweep(self) -> int:
         """Removes directories that no process holds; returns how many. What another user made is left alone."""
         removed = 0
-        for path in self._root.glob(f"{PREFIX}*") if self._root.is_dir() else ():
+        for path in self._root.glob(f"{PREFIX}*"):
             with suppress(OSError):
-                lock = os.open(path, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+                lock = _lock(path)
                 try:
-                    fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
                     shutil.rmtree(path)
                     removed += 1
                 finally:
                     os.close(lock)
+        for path in self._root.glob(f"{UNLOCKED_PREFIX}*"):
+            with suppress(OSError):
+                if path.is_dir() and path.stat().st_mtime < time.time() - UNLOCKED_AGE_SECONDS:
+                    shutil.rmtree(path)
+                    removed += 1
         return removed
+
+
+def _lock(directory: Path) -> int:
+    """The descriptor that holds the lock. Raises BlockingIOError when another holds it, FileNotFoundError when the directory is gone, OSError."""
+    lock = os.open(directory, os.O_RDONLY | os.O_DIRECTORY | os.O_CLOEXEC)
+    try:
+        fcntl.flock(lock, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        directory.stat()  # whoever held the lock until now may have removed it
+    except OSError:
+        os.close(lock)
+        raise
+    return lock

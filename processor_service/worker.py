@@ -14,12 +14,12 @@ from collections.abc import Callable
 
 import grpc
 import structlog
+from google.protobuf.descriptor import EnumDescriptor
 from google.protobuf.message import DecodeError
 from materials.v1 import events_pb2, material_pb2, record_service_pb2_grpc
 from materials.v1 import record_service_pb2 as pb
 from nats.aio.msg import Msg
 
-from processor_service.index_store import FencedOut
 from processor_service.outcomes import report_of
 from processor_service.reading import MaterialReader, ReadResult
 from processor_service.status_reporter import Attempt, StatusReporter
@@ -84,7 +84,10 @@ class Worker:
                 self._gate.set_paused(True)
                 return Again(random.uniform(2.0, 4.0))
             if claim.refusal:
-                log.info("claim refused", refusal=pb.ClaimRefusal.Name(claim.refusal))
+                log.info("claim refused", refusal=_name(pb.ClaimRefusal.DESCRIPTOR, claim.refusal))
+                if claim.refusal not in pb.ClaimRefusal.values():
+                    # A newer Status means something by it that only a newer processor knows.
+                    return Again(random.uniform(2.0, 4.0))
                 return Done()
             self._busy += 1
             try:
@@ -170,23 +173,22 @@ class Worker:
             log.info("attempt completed", attempt=attempt[1], pages=done.pages, passages=done.passages)
         elif isinstance(error, Exception):
             told = report_of(error)
-            if isinstance(told, pb.HandBack):
-                result = await self._reporter.report(attempt, hand_back=told)
+            if isinstance(told.report, pb.HandBack):
+                result = await self._reporter.report(attempt, hand_back=told.report)
             else:
-                unforeseen = told.reason == material_pb2.FAILURE_REASON_INTERNAL and not isinstance(error, FencedOut)
                 log.warning(
                     "attempt failed",
                     attempt=attempt[1],
-                    reason=material_pb2.FailureReason.Name(told.reason),
-                    transient=told.transient,
-                    message=told.message,
-                    exc_info=error if unforeseen else None,
+                    reason=material_pb2.FailureReason.Name(told.report.reason),
+                    transient=told.report.transient,
+                    message=told.report.message,
+                    exc_info=error if told.unforeseen else None,
                 )
-                result = await self._reporter.report(attempt, failure=told)
+                result = await self._reporter.report(attempt, failure=told.report)
         else:
             raise error
         if result != pb.REPORT_RESULT_RECORDED:
-            log.info("outcome refused", attempt=attempt[1], result=pb.ReportResult.Name(result))
+            log.info("outcome refused", attempt=attempt[1], result=_name(pb.ReportResult.DESCRIPTOR, result))
 
     async def _hand_back(self, attempt: Attempt, message: str) -> None:
         try:
@@ -234,3 +236,9 @@ class LeaseKeeper:
             if result == pb.REPORT_RESULT_STALE:
                 lost()
                 return
+
+
+def _name(enum: EnumDescriptor, value: int) -> str:
+    """The value's name, or its number where a newer peer knows more of them."""
+    known = enum.values_by_number.get(value)
+    return known.name if known is not None else str(value)

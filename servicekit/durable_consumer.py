@@ -16,13 +16,15 @@ import random
 from collections.abc import Awaitable, Callable
 from contextlib import suppress
 from dataclasses import dataclass
+from datetime import datetime
+from typing import Protocol
 
 import nats.errors
 import nats.js.errors
 import structlog
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy
+from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
 
 from servicekit.nats_link import NatsAway, NatsLink
 
@@ -54,10 +56,21 @@ class Unreadable:
 Outcome = Done | Again | Unreadable
 
 
+class Gate(Protocol):
+    """Whether another message may be asked for."""
+
+    @property
+    def is_open(self) -> bool:
+        """Right now."""
+
+    async def wait_open(self) -> None:
+        """Returns when it is open."""
+
+
 class DurableConsumer:
     """A part: `slots` workers, each with a subscription of its own and one message at a time through `handler`. So no message is ever taken that nobody
     has time for. (One fetch for several messages would also hold back the first until the last has come or time is up.)
-    `gate`, when given, is awaited before each fetch."""
+    `gate`, when given, must be open before each fetch."""
 
     def __init__(
         self,
@@ -68,7 +81,7 @@ class DurableConsumer:
         subject: str,
         slots: int,
         handler: Callable[[Msg], Awaitable[Outcome]],
-        gate: Callable[[], Awaitable[None]] | None = None,
+        gate: Gate | None = None,
         ack_wait: float = 15.0,
         silence: float = SILENCE_SECONDS,
     ) -> None:
@@ -112,34 +125,32 @@ class DurableConsumer:
         subscription = await stream.pull_subscribe_bind(self._durable, self._stream)
         try:
             heard = clock()
-            waiting_since: float | None = None
+            deafness = Deafness(fetch_seconds / 2)
             while clock() - heard < self._silence:
-                if self._gate is not None:
-                    await self._gate()
+                if self._gate is not None and not self._gate.is_open:
+                    await self._gate.wait_open()
+                    deafness.forget()
                 try:
                     [message] = await subscription.fetch(1, timeout=fetch_seconds)
                 except TimeoutError:  # nats.errors.TimeoutError is one too
                     if not self._link.connected:
                         raise NatsAway from None
-                    if not await self._ensure_consumer(stream):
-                        waiting_since = None
-                    elif waiting_since is None:
-                        waiting_since = clock()
-                    elif clock() - waiting_since > fetch_seconds / 2:  # not just come in between
+                    found = await self._ensure_consumer(stream)
+                    if deafness.shown(found.created, found.num_pending or 0, clock()):
                         log.warning("messages wait and none comes; the consumer is made anew", durable=self._durable)
                         await stream.delete_consumer(self._stream, self._durable)
                         return
                     continue
                 await self._work(message)
-                heard, waiting_since = clock(), None
+                heard = clock()
+                deafness.forget()
         finally:
             if self._link.connected:
                 with suppress(TimeoutError, nats.errors.Error):
                     await asyncio.wait_for(subscription.unsubscribe(), 2.0)
 
-    async def _ensure_consumer(self, stream: JetStreamContext) -> int:
-        """The consumer as it should be: made where it is missing, made anew where somebody has changed or paused it. Returns how many messages wait for
-        somebody to fetch them."""
+    async def _ensure_consumer(self, stream: JetStreamContext) -> ConsumerInfo:
+        """The consumer as it should be: made where it is missing, made anew where somebody has changed or paused it."""
         wanted = ConsumerConfig(
             durable_name=self._durable,
             filter_subject=self._subject,
@@ -151,15 +162,16 @@ class DurableConsumer:
             max_ack_pending=10_000,
         )
         try:
-            found = await stream.consumer_info(self._stream, self._durable)
+            found: ConsumerInfo | None = await stream.consumer_info(self._stream, self._durable)
         except nats.js.errors.NotFoundError:
             found = None
         if found is not None:
             if not found.paused and not _differs(found.config, wanted):
-                return found.num_pending or 0
+                return found
             log.warning("consumer was changed; it is made anew", durable=self._durable)
             await stream.delete_consumer(self._stream, self._durable)
-        return (await stream.add_consumer(self._stream, wanted)).num_pending or 0
+        made: ConsumerInfo = await stream.add_consumer(self._stream, wanted)
+        return made
 
     async def _work(self, message: Msg) -> None:
         heartbeat = asyncio.create_task(self._heartbeat(message))
@@ -197,6 +209,30 @@ class DurableConsumer:
                 await message.in_progress()
             except (OSError, nats.errors.Error) as error:
                 log.info("message not kept", durable=self._durable, error=type(error).__name__)
+
+
+class Deafness:
+    """What successive empty fetches show: messages have waited at one and the same consumer for longer than `patience`, in seconds."""
+
+    def __init__(self, patience: float) -> None:
+        self._patience = patience
+        self._consumer: datetime | None = None
+        self._since = 0.0
+
+    def forget(self) -> None:
+        """Begins anew: a message has come, or nobody has fetched for a while."""
+        self._consumer = None
+
+    def shown(self, created: datetime, waiting: int, now: float) -> bool:
+        """Takes in a look, after an empty fetch, at the consumer made at `created` and how many messages wait there."""
+        if not waiting:
+            self._consumer = None
+        elif created != self._consumer:
+            # Another one than at the last look has been made by another slot: it is given its own time.
+            self._consumer, self._since = created, now
+        else:
+            return now - self._since > self._patience
+        return False
 
 
 def _differs(found: ConsumerConfig, wanted: ConsumerConfig) -> bool:

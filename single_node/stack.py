@@ -8,8 +8,9 @@ Postgres and NATS get a minimal environment: theirs would otherwise be changed b
 from __future__ import annotations
 
 import signal
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from itertools import chain
 from pathlib import Path
 
 from single_node import nats_server, postgres
@@ -141,39 +142,37 @@ def plan_stack(
     nats_url = nats_server.url(ports["nats"], credentials.nats_password)
     brain_url = outside_brain or f"http://{HOST}:{ports['brain']}"
 
-    def endpoints_for(client: str) -> dict[str, tuple[str, ...]]:
+    def endpoints(port_of: Callable[[str], int]) -> dict[str, tuple[str, ...]]:
         return {
-            each.name: tuple(f"{HOST}:{via.get((client, name), ports[name])}" for name in replica_names(each, replicas))
+            each.name: tuple(f"{HOST}:{port_of(name)}" for name in replica_names(each, replicas))
             for each in definitions
         }
 
     def wiring_for(client: str) -> dict[str, str]:
-        postgres_port = via.get((client, "postgres"), ports["postgres"])
-        nats_port = via.get((client, "nats"), ports["nats"])
+        def port_of(part: str) -> int:
+            return via.get((client, part), ports[part])
+
         return {
-            **{f"{name.upper()}_ENDPOINT": ",".join(addresses) for name, addresses in endpoints_for(client).items()},
+            **{f"{name.upper()}_ENDPOINT": ",".join(addresses) for name, addresses in endpoints(port_of).items()},
             **{
-                f"{tenant.name.upper()}_DATABASE_URL": postgres.dsn(tenant.name, tenant.password, postgres_port)
-                for tenant in postgres.tenants(credentials)
+                f"{each.name.upper()}_DATABASE_URL": postgres.dsn(each.name, each.password, port_of("postgres"))
+                for each in postgres.tenants(credentials)
             },
-            "NATS_URL": nats_server.url(nats_port, credentials.nats_password),
+            "NATS_URL": nats_server.url(port_of("nats"), credentials.nats_password),
             "OBJECT_STORE_URL": environ.get("OBJECT_STORE_URL", "").strip() or directory.objects.as_uri(),
             "AI_BRAIN_ENDPOINT": f"http://{HOST}:{via[client, 'brain']}" if (client, "brain") in via else brain_url,
             "WORK_DIRECTORY": str(directory.work),
         }
 
-    endpoints = endpoints_for("")
+    wirings = {each.name: wiring_for(each.name) for each in definitions}
     identity = {
         "AUTH_HS256_SECRET": credentials.auth_hs256_secret,
         "AUTH_ISSUER": USER_ISSUER,
         "AUTH_AUDIENCE": AUDIENCE,
         "SERVICE_TOKEN_SECRET": credentials.service_token_secret,
     }
-    inherited = {
-        name: value
-        for name, value in environ.items()
-        if name not in {*wiring_for(""), *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL"}
-    }
+    set_here = {*chain(*wirings.values()), *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL"}
+    inherited = {name: value for name, value in environ.items() if name not in set_here}
     inherited |= {
         OWNER_VARIABLE: str(directory.root),
         "PYTHONUNBUFFERED": "1",
@@ -184,7 +183,6 @@ def plan_stack(
 
     def service(definition: ServiceDefinition, name: str) -> ProcessSpec:
         target = f"{HOST}:{ports[name]}"
-        wiring = wiring_for(definition.name)
         return ProcessSpec(
             name=name,
             command=(programs.python, "-m", definition.module),
@@ -192,7 +190,7 @@ def plan_stack(
                 "SHUTDOWN_GRACE_SECONDS": str(SERVICE_CALL_GRACE_SECONDS),
                 **inherited,
                 **identity,
-                **{variable: wiring[variable] for variable in definition.needs},
+                **{variable: wirings[definition.name][variable] for variable in definition.needs},
                 "LISTEN_ADDRESS": target,
             },
             readiness=GrpcServing(target),
@@ -235,7 +233,7 @@ def plan_stack(
     return Stack(
         foundation=tuple(foundation),
         services=tuple(service(each, name) for each in definitions for name in replica_names(each, replicas)),
-        endpoints=endpoints,
+        endpoints=endpoints(ports.__getitem__),
         brain_url=brain_url,
         nats_url=nats_url,
         postgres_url=postgres.dsn(postgres.SUPERUSER, credentials.postgres_password, ports["postgres"]),

@@ -75,8 +75,8 @@ def pause(
             print(to_json(document(response)), flush=True)
             return
         print(f"processing is paused {pause_text(response.pause)}", flush=True)
-        if response.pause.reason != reason:
-            print_notice("it was paused before, and that pause stands")
+        # Whether it is the pause just asked for cannot be told from the answer: somebody else's may have the same reason.
+        print_notice("if it was paused already, that pause stands: see by whom, since when and why")
         print_notice("what is under way is finished, and uploads wait; go on with: materials resume")
 
     run(work)

@@ -15,10 +15,14 @@ from servicekit.channels import Peer
 
 
 class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
-    """`refuses` ends every ReportProcessor with that code; `claims` has the ids of the materials asked for, `told` what processors said."""
+    """`refuses` ends every ReportProcessor with that code; `refusal` is the answer to a claim while not paused.
+
+    `claims` has the ids of the materials asked for, `told` what processors said.
+    """
 
     def __init__(self) -> None:
         self.paused = False
+        self.refusal: int = pb.CLAIM_REFUSAL_ENDED
         self.refuses: grpc.StatusCode | None = None
         self.told: asyncio.Queue[pb.ReportProcessorRequest] = asyncio.Queue()
         self.claims: list[str] = []
@@ -36,8 +40,9 @@ class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
 
     async def ClaimMaterial(self, request: Any, context: Any) -> pb.ClaimMaterialResponse:
         self.claims.append(request.material_id)
-        refusal = pb.CLAIM_REFUSAL_PAUSED if self.paused else pb.CLAIM_REFUSAL_ENDED
-        return pb.ClaimMaterialResponse(refusal=refusal)
+        refusal = pb.CLAIM_REFUSAL_PAUSED if self.paused else self.refusal
+        # Also a number without a name, as a newer Status would send it.
+        return pb.ClaimMaterialResponse(refusal=refusal)  # type: ignore[arg-type]
 
 
 @asynccontextmanager

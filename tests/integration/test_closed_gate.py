@@ -10,6 +10,7 @@ from dataclasses import dataclass
 import nats
 import pytest
 from materials.v1 import events_pb2
+from materials.v1 import record_service_pb2 as pb
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
@@ -74,6 +75,14 @@ async def test_other_refusals_are_done_with_and_leave_the_gate_open(bench: Bench
     assert bench.gate.is_open
 
 
+async def test_a_refusal_that_only_a_newer_status_knows_keeps_the_message_and_leaves_the_gate_open(
+    bench: Bench,
+) -> None:
+    bench.record.refusal = max(pb.ClaimRefusal.values()) + 1
+    assert isinstance(await bench.worker.handle(uploaded(str(uuid.uuid4()))), Again)
+    assert bench.gate.is_open
+
+
 @pytest.fixture
 async def jetstream(stack: LocalStack) -> AsyncIterator[JetStreamContext]:
     connection = await nats.connect(stack.facts["nats"])
@@ -96,7 +105,7 @@ async def test_after_a_pause_longer_than_any_silence_the_consumer_goes_on(
     link = NatsLink(stack.facts["nats"], name="test")
     consumer = DurableConsumer(
         link, stream=stream, durable="worker", subject=stream, slots=2, handler=take,
-        gate=bench.gate.wait_open, silence=SILENCE_SECONDS,
+        gate=bench.gate, silence=SILENCE_SECONDS,
     )  # fmt: skip
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(60):
         await link.start(tasks)

@@ -12,9 +12,10 @@ import nats
 import pytest
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
-from nats.js.api import ConsumerConfig, DeliverPolicy, StreamConfig
+from nats.js.api import AckPolicy, ConsumerConfig, DeliverPolicy, StreamConfig
 
-from servicekit.durable_consumer import Again, Done, DurableConsumer, Outcome, Unreadable
+from servicekit import durable_consumer
+from servicekit.durable_consumer import Again, Deafness, Done, DurableConsumer, Gate, Outcome, Unreadable
 from servicekit.nats_link import NatsLink
 from tests.local_stack import LocalStack
 
@@ -41,7 +42,9 @@ class Bench:
 
 
 @asynccontextmanager
-async def consuming(bench: Bench, url: str, slots: int = 1) -> AsyncIterator[DurableConsumer]:
+async def consuming(
+    bench: Bench, url: str, slots: int = 1, *, silence: float = 0.5, gate: Gate | None = None
+) -> AsyncIterator[DurableConsumer]:
     link = NatsLink(url, name="test")
     consumer = DurableConsumer(
         link,
@@ -50,7 +53,8 @@ async def consuming(bench: Bench, url: str, slots: int = 1) -> AsyncIterator[Dur
         subject=bench.subject,
         slots=slots,
         handler=bench.handler,
-        silence=0.5,
+        gate=gate,
+        silence=silence,
     )
     async with asyncio.TaskGroup() as tasks:
         await link.start(tasks)
@@ -149,3 +153,84 @@ async def test_a_handler_that_fails_gets_its_message_again(stack: LocalStack, be
     async with consuming(bench, stack.facts["nats"]):
         await bench.publish("message")
         assert [await bench.next(), await bench.next()] == ["message", "message"]
+
+
+async def deafen(bench: Bench) -> None:
+    """The consumer has messages and delivers none: one is out with somebody who keeps it, and only one may be out."""
+    await bench.jetstream.add_consumer(
+        bench.stream,
+        ConsumerConfig(
+            durable_name=bench.durable,
+            filter_subject=bench.subject,
+            deliver_policy=DeliverPolicy.ALL,
+            ack_policy=AckPolicy.EXPLICIT,
+            ack_wait=600,
+            max_deliver=-1,
+            max_ack_pending=1,
+        ),
+    )
+    for text in ("kept", "waiting"):
+        await bench.publish(text)
+    keeper = await bench.jetstream.pull_subscribe_bind(bench.durable, bench.stream)
+    [kept] = await keeper.fetch(1)
+    assert kept.data == b"kept"
+    await keeper.unsubscribe()
+
+
+async def test_a_deaf_consumer_is_made_anew_and_what_waited_arrives(
+    stack: LocalStack, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_consumer, "FETCH_SECONDS", 0.5)
+    await deafen(bench)
+    async with consuming(bench, stack.facts["nats"], slots=4, silence=30.0):
+        while {"kept", "waiting"} != {await bench.next(), await bench.next()}:
+            pass
+
+
+async def test_what_one_slot_has_made_anew_another_that_found_it_deaf_leaves_alone(
+    stack: LocalStack, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_consumer, "FETCH_SECONDS", 2.0)
+    # A second look decides, however soon it comes.
+    monkeypatch.setattr(durable_consumer, "Deafness", lambda patience: Deafness(0.0))
+    await deafen(bench)
+    watcher = await nats.connect(stack.facts["nats"])
+    fetches = await watcher.subscribe(f"$JS.API.CONSUMER.MSG.NEXT.{bench.stream}.{bench.durable}")
+    deletions = await watcher.subscribe(f"$JS.EVENT.ADVISORY.CONSUMER.DELETED.{bench.stream}.{bench.durable}")
+    await watcher.flush()
+    async with consuming(bench, stack.facts["nats"], silence=30.0):
+        for _ in range(2):  # between them lies the first look
+            await fetches.next_msg(timeout=30)
+        # What another slot does that has looked twice. It ends the fetch under way.
+        await bench.jetstream.delete_consumer(bench.stream, bench.durable)
+        assert [await bench.next(), await bench.next()] == ["kept", "waiting"]
+    await watcher.flush()
+    assert deletions.pending_msgs == 1
+    await watcher.close()
+
+
+class OftenClosed:
+    """A gate that has to be waited for each time."""
+
+    is_open = False
+
+    def __init__(self) -> None:
+        self.opened: asyncio.Queue[None] = asyncio.Queue()
+
+    async def wait_open(self) -> None:
+        self.opened.put_nowait(None)
+
+
+async def test_time_at_a_closed_gate_does_not_make_a_consumer_deaf(
+    stack: LocalStack, bench: Bench, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(durable_consumer, "FETCH_SECONDS", 0.2)
+    await deafen(bench)
+    before = await bench.jetstream.consumer_info(bench.stream, bench.durable)
+    gate = OftenClosed()
+    async with consuming(bench, stack.facts["nats"], silence=30.0, gate=gate):
+        async with asyncio.timeout(30):
+            for _ in range(5):
+                await gate.opened.get()
+    after = await bench.jetstream.consumer_info(bench.stream, bench.durable)
+    assert after.created == before.created

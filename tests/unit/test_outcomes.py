@@ -18,6 +18,7 @@ from processor_service.brain_errors import (
     BrainUnavailable,
     BreakerOpen,
 )
+from processor_service.index_store import FencedOut
 from processor_service.outcomes import WAITING_FOR_BRAIN, ObjectChanged, report_of
 from processor_service.rendering import DocumentError, DocumentReason
 from servicekit.errors import ServiceError, Unavailable
@@ -25,7 +26,7 @@ from servicekit.object_store import ObjectMissing
 
 
 def reason_and_transience(error: Exception) -> tuple[str, bool]:
-    report = report_of(error)
+    report = report_of(error).report
     assert isinstance(report, pb.Failure)
     assert report.message
     assert len(report.message) <= MAX_REASON_CHARS
@@ -34,7 +35,7 @@ def reason_and_transience(error: Exception) -> tuple[str, bool]:
 
 
 def test_brain_that_is_known_to_be_away_costs_the_material_nothing() -> None:
-    assert report_of(BreakerOpen("away")) == pb.HandBack(message=WAITING_FOR_BRAIN)
+    assert report_of(BreakerOpen("away")).report == pb.HandBack(message=WAITING_FOR_BRAIN)
 
 
 @pytest.mark.parametrize(
@@ -87,19 +88,35 @@ def test_each_class_of_brain_error_is_in_the_table() -> None:
     ],
 )
 def test_what_is_away_on_our_side_is_never_a_permanent_failure(error: ServiceError) -> None:
-    report = report_of(error)
+    report = report_of(error).report
     assert isinstance(report, pb.HandBack) or report.transient
 
 
+@pytest.mark.parametrize(
+    ("error", "unforeseen"),
+    [
+        (ValueError("a slip of ours"), True),
+        (ServiceError(errors_pb2.ERROR_REASON_INTERNAL, "the store answered nonsense"), True),
+        (FencedOut(), False),
+        (TimeoutError(), False),
+        (BrainFailed("500"), False),
+        (DocumentError(DocumentReason.FILE_CORRUPT, "open it", permanent=True), False),
+        (BreakerOpen("away"), False),
+    ],
+)
+def test_only_what_the_table_does_not_expect_is_unforeseen(error: Exception, unforeseen: bool) -> None:
+    assert report_of(error).unforeseen is unforeseen
+
+
 def test_message_of_an_unforeseen_error_tells_nothing_about_our_insides() -> None:
-    report = report_of(RuntimeError("postgresql://user:password@host/db refused /srv/objects/x"))
+    report = report_of(RuntimeError("postgresql://user:password@host/db refused /srv/objects/x")).report
     assert isinstance(report, pb.Failure)
     assert "password" not in report.message
     assert "/srv" not in report.message
 
 
 def test_foreign_words_reach_the_record_as_one_printable_line() -> None:
-    report = report_of(BrainFailed("first\r\nsecond\0\x1b[31m\u202e" + "x" * 1_000))
+    report = report_of(BrainFailed("first\r\nsecond\0\x1b[31m\u202e" + "x" * 1_000)).report
     assert isinstance(report, pb.Failure)
     assert report.message.startswith("first second")
     assert report.message.isprintable()
