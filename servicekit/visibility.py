@@ -12,10 +12,12 @@ from servicekit.errors import ServiceError, Unavailable, reason_of_call
 from servicekit.identity import Caller
 
 CALL_DEADLINE_SECONDS = 10.0
+#: A token may end between two services: they look at it one after the other, each by its own clock.
+_PASSED_ON = frozenset({"MATERIAL_NOT_FOUND", "TOKEN_EXPIRED", "TOKEN_INVALID"})
 
 
 async def visible_material(status: Peer, caller: Caller, material_id: str) -> material_pb2.Material:
-    """The material as it is now. Raises MATERIAL_NOT_FOUND, in the record's words, and Unavailable RECORD_UNAVAILABLE."""
+    """The material as it is now. Raises MATERIAL_NOT_FOUND and TOKEN_EXPIRED in the record's words, and Unavailable RECORD_UNAVAILABLE."""
     stub = status_service_pb2_grpc.StatusServiceStub(status.channel)
     try:
         response = await stub.GetMaterial(
@@ -24,18 +26,14 @@ async def visible_material(status: Peer, caller: Caller, material_id: str) -> ma
             timeout=CALL_DEADLINE_SECONDS,
         )
     except grpc.aio.AioRpcError as error:
-        if reason_of_call(error) == "MATERIAL_NOT_FOUND":
-            raise ServiceError(
-                errors_pb2.ERROR_REASON_MATERIAL_NOT_FOUND, error.details() or "there is no such material"
-            ) from error
-        raise _record_unavailable() from error
+        raise _refusal(error) from error
     return response.material
 
 
 async def visible_materials(
     status: Peer, caller: Caller, material_ids: Iterable[str]
 ) -> dict[str, material_pb2.Material]:
-    """Those of the materials that the caller may see, by id. Raises Unavailable RECORD_UNAVAILABLE."""
+    """Those of the materials that the caller may see, by id. Raises as `visible_material`, but for MATERIAL_NOT_FOUND."""
     wanted = sorted(material_ids)
     if not wanted:
         return {}
@@ -47,11 +45,15 @@ async def visible_materials(
             timeout=CALL_DEADLINE_SECONDS,
         )
     except grpc.aio.AioRpcError as error:
-        raise _record_unavailable() from error
+        raise _refusal(error) from error
     return {material.id: material for material in response.materials}
 
 
-def _record_unavailable() -> Unavailable:
+def _refusal(error: grpc.aio.AioRpcError) -> ServiceError:
+    """What the caller is told: the record's own words where they are about the caller's token or material, else that the record is away."""
+    reason = reason_of_call(error)
+    if reason in _PASSED_ON:
+        return ServiceError(errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"), error.details() or reason)
     return Unavailable(
         errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE, "the record of materials cannot be reached; try again"
     )

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import os
+import random
 import shutil
 import signal
 import subprocess
@@ -12,7 +13,7 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -31,10 +32,12 @@ from materials.v1 import (
 )
 
 from servicekit.channels import bearer, open_channel
+from single_node.ports import candidate_ports, why_unusable
 
 T = TypeVar("T")
 START_SECONDS = 120.0
 Metadata = list[tuple[str, str]]
+ENDED = (material_pb2.PROCESSING_STATUS_COMPLETED, material_pb2.PROCESSING_STATUS_FAILED)
 
 
 @dataclass
@@ -155,9 +158,8 @@ class Client:
                     wait_for_ready=True,
                 )
                 try:
-                    async for response in call:
-                        if not states or response.material.revision != states[-1].revision:
-                            states.append(response.material)
+                    async for material in states_sent(call, states[-1] if states else None):
+                        states.append(material)
                     return states
                 except grpc.aio.AioRpcError as error:
                     if error.code() is not grpc.StatusCode.UNAVAILABLE:
@@ -192,6 +194,30 @@ def _settled(coroutine: Coroutine[Any, Any, T]) -> T:
         return result
     coroutine.close()
     raise AssertionError("the call has not ended yet")
+
+
+async def states_sent(
+    call: AsyncIterable[status_service_pb2.WatchMaterialResponse], last: material_pb2.Material | None
+) -> AsyncIterator[material_pb2.Material]:
+    """Every state of a watch resumed after `last`, but for the one repeat that is promised: who resumes after the end is sent the end once more, at first."""
+    repeat = last if last is not None and last.processing_status in ENDED else None
+    async for response in call:
+        if response.material != repeat:
+            yield response.material
+        repeat = None
+
+
+def free_port() -> int:
+    """A port of loopback that nothing listens on, and that no client's connection is likely to take."""
+    return next(port for port in candidate_ports(random.Random()) if why_unusable(port) is None)
+
+
+def free_ports(count: int) -> list[int]:
+    """As `free_port`: so many, all different."""
+    ports: set[int] = set()
+    while len(ports) < count:
+        ports.add(free_port())
+    return list(ports)
 
 
 def unique_course() -> str:

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import secrets
 import shutil
 import signal
@@ -23,9 +22,9 @@ import asyncpg
 
 from servicekit.channels import bearer, open_channel
 from single_node import nats_server
-from single_node.ports import HOST, candidate_ports, why_unusable
+from single_node.ports import HOST
 from single_node.readiness import GrpcServing, NatsGreets, Readiness, until_ready
-from tests.local_stack import Client, LocalStack
+from tests.local_stack import Client, LocalStack, free_port
 
 START_SECONDS = 40.0
 MAX_UPLOAD_BYTES = 3 * 1024 * 1024
@@ -48,7 +47,7 @@ class BareServices:
 
     async def start_nats(self) -> None:
         """A nats-server with an empty JetStream."""
-        port = _free_port()
+        port = free_port()
         configuration = self.directory / "nats.conf"
         configuration.write_text(
             nats_server.configuration(port=port, store=self.directory / "nats", password=self._password)
@@ -129,7 +128,7 @@ class BareServices:
         return (self.directory / f"{name}.log").read_text(errors="replace")
 
     async def _start_service(self, name: str, module: str, settings: dict[str, str]) -> None:
-        address = settings.get("LISTEN_ADDRESS") or f"{HOST}:{_free_port()}"
+        address = settings.get("LISTEN_ADDRESS") or f"{HOST}:{free_port()}"
         self.endpoints[name] = address
         secret = self._stack.secrets()
         environment = {
@@ -170,7 +169,3 @@ async def start_bare_services(stack: LocalStack) -> BareServices:
         bare.stop()
         raise
     return bare
-
-
-def _free_port() -> int:
-    return next(port for port in candidate_ports(random.Random()) if why_unusable(port) is None)

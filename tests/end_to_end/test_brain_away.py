@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import socket
 import subprocess
 import sys
 
@@ -13,14 +12,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from materials.v1 import material_pb2
 
 from servicekit.channels import open_channel
-from tests.local_stack import LocalStack, unique_course
-
-
-def free_port() -> int:
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port: int = probe.getsockname()[1]
-        return port
+from tests.local_stack import LocalStack, free_port, unique_course
 
 
 async def brain_health(stack: LocalStack, wanted: health_pb2.HealthCheckResponse.ServingStatus.ValueType) -> None:

@@ -9,7 +9,8 @@ from itertools import count
 import grpc
 from materials.v1 import material_pb2, status_service_pb2
 
-from tests.faults.workload import ENDED, RETRIED, Workload
+from tests.faults.workload import RETRIED, Workload
+from tests.local_stack import ENDED, states_sent
 
 STAY = (0.5, 15.0)  # seconds
 #: One in so many watches a course, the others a material.
@@ -63,9 +64,8 @@ class Visitors:
             )
             try:
                 async with asyncio.timeout(random.uniform(*STAY)):
-                    async for response in call:
-                        material = response.material
-                        if last is not None and material != last and material.revision <= last.revision:
+                    async for material in states_sent(call, last):
+                        if last is not None and material.revision <= last.revision:
                             self.wrong.append(f"{material_id}: revision {material.revision} after {last.revision}")
                         last = material
                 if last is None or last.processing_status not in ENDED:

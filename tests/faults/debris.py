@@ -19,6 +19,19 @@ from tests.faults.workload import Workload
 DEBRIS_SECONDS = 15.0
 #: The pools' size by default.
 CONNECTIONS_A_REPLICA = 8
+#: Where a document was purged its fence stays, and nothing else.
+INDEX_WITHOUT_MATERIAL = """
+    SELECT kind || ' of ' || material_id FROM (
+        SELECT 'pages' AS kind, material_id FROM processor.pages
+        UNION SELECT 'passages', material_id FROM processor.passages
+        UNION SELECT 'the document', material_id FROM processor.documents WHERE purged_at IS NULL
+    ) AS kept
+    WHERE NOT EXISTS (SELECT FROM status.materials m WHERE m.material_id = kept.material_id AND m.deleted_at IS NULL)
+"""
+PASSAGES_WITHOUT_PAGE = """
+    SELECT DISTINCT material_id || ' page ' || page_number FROM processor.passages
+    WHERE (material_id, page_number) NOT IN (SELECT material_id, page_number FROM processor.pages)
+"""
 CONSUMERS = ("processor", "ingest-purger", "processor-purger")
 
 
@@ -31,9 +44,8 @@ async def no_debris(work: Workload, verdict: Verdict) -> None:
             stack, "SELECT material_id FROM status.materials WHERE announced_at IS NULL AND deleted_at IS NULL AND status = 1")),
         ("deletions not purged", lambda: _rows(
             stack, "SELECT material_id FROM status.materials WHERE deleted_at IS NOT NULL AND purged_parts <> 3")),
-        ("pages of deleted materials", lambda: _rows(
-            stack, "SELECT DISTINCT p.material_id FROM processor.pages p JOIN status.materials m USING (material_id)"
-                   " WHERE m.deleted_at IS NOT NULL")),
+        ("rows of the index without a material", lambda: _rows(stack, INDEX_WITHOUT_MATERIAL)),
+        ("passages without a page", lambda: _rows(stack, PASSAGES_WITHOUT_PAGE)),
         ("database connections beyond the pools", lambda: _surplus_connections(stack)),
         ("undelivered events", lambda: _undelivered(stack)),
         ("rendering children", lambda: _children(stack)),
@@ -96,7 +108,7 @@ async def _children(stack: FaultStack) -> list[str]:
 
 async def _files_of_attempts(stack: FaultStack) -> list[str]:
     work = stack.local.data_dir / "work"
-    return await asyncio.to_thread(lambda: [str(p.name) for p in work.glob("attempt-*")] if work.is_dir() else [])
+    return await asyncio.to_thread(lambda: [str(p.name) for p in work.glob("*")] if work.is_dir() else [])
 
 
 async def _rows(stack: FaultStack, sql: str) -> list[str]:

@@ -7,7 +7,8 @@ from collections.abc import Sequence
 
 from materials.v1 import material_pb2
 
-from tests.faults.workload import ENDED, Upload, Workload
+from tests.faults.workload import Upload, Workload
+from tests.local_stack import ENDED
 
 
 async def ends(work: Workload, uploads: Sequence[Upload], seconds: float = 90.0) -> list[material_pb2.Material]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import shutil
 import signal
 import tempfile
@@ -19,11 +18,10 @@ import nats
 import psutil
 from nats.js import JetStreamContext
 
-from single_node.ports import candidate_ports, why_unusable
 from single_node.readiness import BrainActive, GrpcServing, NatsGreets, PostgresAccepts, Readiness, until_ready
 from tests.faults.brain_front import BrainFront
 from tests.faults.tcp_proxy import TcpProxy
-from tests.local_stack import Client, LocalStack
+from tests.local_stack import Client, LocalStack, free_ports
 
 RESTART_SECONDS = 60.0
 LEASE_SECONDS = 5
@@ -69,8 +67,8 @@ class FaultStack:
     async def start(cls, layout: Layout) -> FaultStack:
         """Starts proxies, then the stack behind them."""
         names = [f"{name}-{n}" if n > 1 else name for name in SERVICES for n in range(1, layout.replicas + 1)]
-        free = (port for port in candidate_ports(random.Random()) if why_unusable(port) is None)
-        ports = {name: next(free) for name in (*names, "postgres", "nats", "brain")}
+        names += ["postgres", "nats", "brain"]
+        ports = dict(zip(names, free_ports(len(names)), strict=True))
         exits = AsyncExitStack()
         proxies = {}
         for client, parts in EDGES.items() if layout.proxied else ():
@@ -165,6 +163,11 @@ class FaultStack:
             for process in stopped:
                 _signal(process.pid, signal.SIGCONT)
 
+    def memory(self, name: str) -> int:
+        """What a part has resident, in bytes."""
+        resident: int = psutil.Process(self.pid(name)).memory_info().rss
+        return resident
+
     def children(self, name: str) -> list[psutil.Process]:
         """Rendering children, of a processor."""
         return _family(self.pid(name))[1:]
@@ -213,6 +216,14 @@ class FaultStack:
             yield connection.jetstream(timeout=10)
         finally:
             await connection.close()
+
+    async def until_all_acknowledged(self) -> None:
+        """Returns when every event of an upload has been delivered to the processors and dealt with."""
+        async with self.jetstream() as jetstream, asyncio.timeout(60):
+            while (
+                consumer := await jetstream.consumer_info("MATERIALS", "processor")
+            ).num_pending or consumer.num_ack_pending:
+                await asyncio.sleep(0.05)
 
     @property
     def objects(self) -> Path:

@@ -10,6 +10,7 @@ import pytest
 from materials.v1 import ingest_service_pb2, material_pb2
 
 from tests.contract.refusals import refusal_of
+from tests.faults.refusals import comes_again
 from tests.faults.workload import Upload, Workload
 
 CHUNK_BYTES = 256 * 1024
@@ -64,9 +65,9 @@ class HaltingUpload:
         """It ends, whatever was sent of it, with this answer and a time to try again."""
         with pytest.raises(grpc.aio.AioRpcError) as caught:
             await self.reply()
+        comes_again(caught.value)
         refusal = refusal_of(caught.value)
         assert (refusal.code, refusal.reason) == (code, reason), refusal.message
-        assert refusal.retry_seconds, f"{reason} does not say when to try again"
 
     async def breaks_off(self) -> None:
         """It ends without a reply from the service."""

@@ -30,7 +30,7 @@ async def on_a_disk_of_its_own(stack: FaultStack, megabytes: int) -> AsyncIterat
     """An ext4 in a file, mounted by a loop device: it can be frozen."""
     with tempfile.NamedTemporaryFile(prefix="materials-disk-") as disk:
         disk.truncate(megabytes * 1024 * 1024)
-        await run("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", disk.name)
+        await _try("mkfs.ext4", "-q", "-E", "lazy_itable_init=1,nodiscard", disk.name)
         async with _over(stack, "-t", "ext4", "-o", "loop", disk.name) as store:
             yield store
 
@@ -71,7 +71,7 @@ class MountedStore:
 @asynccontextmanager
 async def _over(stack: FaultStack, *mount: str) -> AsyncIterator[MountedStore]:
     path = stack.objects
-    await run("mount", *mount, str(path))
+    await _try("mount", *mount, str(path))
     kept = Path(tempfile.mkdtemp(prefix="materials-moved-"))
     try:
         yield MountedStore(path)
@@ -88,11 +88,16 @@ def _copy(source: Path, target: Path) -> None:
         shutil.copytree(source, target, dirs_exist_ok=True)
 
 
-async def run(*command: str) -> None:
-    """Raises Skipped where the program is missing or not allowed."""
+async def _try(*command: str) -> None:
+    """For what begins it all: raises Skipped where the program is missing or not allowed."""
     try:
-        done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
-    except FileNotFoundError as error:
-        raise Skipped(f"there is no {command[0]} here") from error
+        await run(*command)
+    except (FileNotFoundError, RuntimeError) as error:
+        raise Skipped(f"not possible here: {error}") from error
+
+
+async def run(*command: str) -> None:
+    """Raises FileNotFoundError where there is no such program, RuntimeError with its words where it fails."""
+    done = await asyncio.to_thread(subprocess.run, command, capture_output=True, text=True, timeout=30, check=False)
     if done.returncode:
-        raise Skipped(f"`{' '.join(command[:2])}` is not possible here: {done.stderr.strip()}")
+        raise RuntimeError(f"`{' '.join(command)}` failed: {done.stderr.strip()}")

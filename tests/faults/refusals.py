@@ -6,9 +6,8 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
-from google.rpc import error_details_pb2
-from grpc_status import rpc_status
 
+from tests.contract.refusals import refusal_of
 from tests.faults.fault_stack import SERVICES, FaultStack
 from tests.faults.workload import Upload, Workload
 
@@ -25,11 +24,11 @@ async def refused(work: Workload, upload: Upload | None = None) -> Upload:
 
 
 def comes_again(error: grpc.aio.AioRpcError) -> None:
-    """A refusal that a client may wait out: UNAVAILABLE or RESOURCE_EXHAUSTED, with RetryInfo."""
-    assert error.code() in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED), error
-    status = rpc_status.from_call(error)  # type: ignore[arg-type]
-    details = status.details if status is not None else ()
-    assert any(detail.Is(error_details_pb2.RetryInfo.DESCRIPTOR) for detail in details), f"no RetryInfo in {error}"
+    """A refusal that a client may wait out: UNAVAILABLE or RESOURCE_EXHAUSTED, with a reason and RetryInfo."""
+    refusal = refusal_of(error)
+    assert refusal.code in (grpc.StatusCode.UNAVAILABLE, grpc.StatusCode.RESOURCE_EXHAUSTED), error
+    assert refusal.reason, f"no reason in {error}"
+    assert refusal.retry_seconds, f"no RetryInfo in {error}"
 
 
 @contextmanager

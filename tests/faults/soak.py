@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import asyncio
+import os
 import random
+import signal
 import sys
 import uuid
-from contextlib import AsyncExitStack
+from collections.abc import AsyncIterator, Coroutine
+from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
-from typing import Annotated
+from typing import Annotated, Any
 
+import asyncpg
 import typer
 from rich.console import Console
 from rich.table import Table
@@ -107,28 +111,18 @@ async def _soak(seconds: float, materials: int, watchers: int, chance: random.Ra
             for work in works:
                 await work.watch_course()
             began = clock()
-            background = [
-                asyncio.create_task(sample_for_ever(stack, run.samples, SAMPLE_EVERY)),
-                asyncio.create_task(_kill_for_ever(stack, run, chance, began, seconds)),
-                asyncio.create_task(_tell(works, run, began)),
-            ]
-            visitors = Visitors(works, watchers)
-            await visitors.start()
-            try:
-                async with asyncio.TaskGroup() as tasks:
-                    for work in works:
-                        tasks.create_task(_upload(work, materials // OWNERS, began, seconds * UPLOADING))
-                await asyncio.sleep(max(0.0, began + seconds - clock()))
-            finally:
-                for task in background[1:2]:
-                    task.cancel()
-                await asyncio.wait(background[1:2])
-            for work in works:
-                run.drained = max(run.drained, await work.settled(DRAIN_SECONDS))
-            await visitors.stop()
-            for task in background:
-                task.cancel()
-            await asyncio.wait(background)
+            sampling = sample_for_ever(stack, run.samples, SAMPLE_EVERY)
+            async with _beside(sampling, "sampling"), _beside(_tell(works, run, began), "telling"):
+                visitors = Visitors(works, watchers)
+                await visitors.start()
+                async with _beside(_kill_for_ever(stack, run, chance, began, seconds), "killing"):
+                    async with asyncio.TaskGroup() as tasks:
+                        for work in works:
+                            tasks.create_task(_upload(work, materials // OWNERS, began, seconds * UPLOADING))
+                    await asyncio.sleep(max(0.0, began + seconds - clock()))
+                for work in works:
+                    run.drained = max(run.drained, await work.settled(DRAIN_SECONDS))
+                await visitors.stop()
             run.verdict.wrong += visitors.wrong
             await _check(works, run)
             for work in works:
@@ -136,6 +130,19 @@ async def _soak(seconds: float, materials: int, watchers: int, chance: random.Ra
     finally:
         await stack.stop(keep_logs=not run.verdict.good or not run.materials)
     return run
+
+
+@asynccontextmanager
+async def _beside(endless: Coroutine[Any, Any, None], name: str) -> AsyncIterator[None]:
+    """Goes on as long as the block. Raises what it has ended with, if it has."""
+    task = asyncio.create_task(endless, name=name)
+    try:
+        yield
+    finally:
+        task.cancel()
+        await asyncio.wait([task])
+        if not task.cancelled():
+            task.result()
 
 
 async def _upload(work: Workload, count: int, began: float, seconds: float) -> None:
@@ -162,7 +169,10 @@ async def _kill_for_ever(stack: FaultStack, run: Soak, chance: random.Random, be
         await asyncio.sleep(chance.uniform(*KILL_EVERY))
         spared = clock() - began > seconds * SPARED_FROM
         part = chance.choice(sorted(part for part in stack.parts if not (spared and part.endswith("-2"))))
-        stack.kill(part)
+        try:
+            os.kill(stack.pid(part), signal.SIGKILL)
+        except (KeyError, ProcessLookupError):
+            continue  # it is just being started again
         run.kills.append(part)
 
 
@@ -171,7 +181,10 @@ async def _tell(works: list[Workload], run: Soak, began: float) -> None:
     while True:
         await asyncio.sleep(15)
         accepted = sum(len(work.accepted) for work in works)
-        rows = await works[0].stack.fetch("SELECT status, count(*) AS count FROM status.materials GROUP BY status")
+        try:
+            rows = await works[0].stack.fetch("SELECT status, count(*) AS count FROM status.materials GROUP BY status")
+        except (OSError, asyncpg.PostgresError, asyncpg.InterfaceError):
+            continue  # Postgres was killed just now
         by_status = {row["status"]: row["count"] for row in rows}
         print(
             f"{clock() - began:5.0f} s  {accepted} accepted, {by_status.get(1, 0)} waiting, {by_status.get(2, 0)} working, "

@@ -51,6 +51,15 @@ class TcpProxy:
         """How many are open now."""
         return len(self._connections)
 
+    @property
+    def armed(self) -> frozenset[Direction]:
+        """The directions in which `cut_after` has not cut yet."""
+        return frozenset(self._cut_after)
+
+    def disarm(self) -> None:
+        """Nothing is cut any more that was not yet."""
+        self._cut_after.clear()
+
     async def start(self) -> None:
         """Listens."""
         self._server = await asyncio.start_server(self._accept, "127.0.0.1", 0)

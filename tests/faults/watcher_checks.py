@@ -8,7 +8,8 @@ from itertools import pairwise
 import asyncpg
 
 from tests.faults.verdict import Verdict, within
-from tests.faults.workload import ENDED, CourseWatcher, Watcher
+from tests.faults.workload import CourseWatcher, Watcher
+from tests.local_stack import ENDED
 
 SETTLE_SECONDS = 15.0
 
@@ -33,22 +34,24 @@ def watcher_saw_the_end(watcher: Watcher, by_id: dict[str, asyncpg.Record], verd
 
 async def course_watcher_saw_all(watcher: CourseWatcher, by_id: dict[str, asyncpg.Record], verdict: Verdict) -> None:
     def behind() -> list[str]:
+        newest = dict(watcher.seen)
         return [
             key
             for key, row in by_id.items()
-            if (
-                row["deleted_at"] is None
-                and (key not in watcher.newest or watcher.newest[key].revision != row["revision"])
-            )
+            # One that was deleted need not have been seen at all.
+            if newest.get(key, None if row["deleted_at"] else 0) != (None if row["deleted_at"] else row["revision"])
         ]
 
     await within(SETTLE_SECONDS, lambda: _now(not behind()))
     if behind():
         verdict.wrong.append(f"a watcher of the course is behind with {behind()}")
-    newest: dict[str, int] = {}
+    newest: dict[str, int | None] = {}
     for key, revision in watcher.seen:
-        if revision <= newest.get(key, 0):
-            verdict.wrong.append(f"a watcher of the course saw revision {revision} of {key} after {newest[key]}")
+        before = newest.get(key, 0)
+        if before is None:
+            verdict.wrong.append(f"a watcher of the course was told of {key} (revision {revision}) after its deletion")
+        elif revision is not None and revision <= before:
+            verdict.wrong.append(f"a watcher of the course saw revision {revision} of {key} after {before}")
         newest[key] = revision
     if (error := _failure(watcher.task)) is not None:
         verdict.wrong.append(f"a watcher of the course ended with {error!r}")

@@ -14,7 +14,7 @@ from materials.v1 import material_pb2, status_service_pb2
 
 from tests.faults.documents import new_mark, note, scan
 from tests.faults.fault_stack import FaultStack
-from tests.local_stack import Client, unique_course
+from tests.local_stack import Client, states_sent, unique_course
 
 #: What docs/api.md tells clients to try again.
 RETRIED = {
@@ -23,7 +23,6 @@ RETRIED = {
     grpc.StatusCode.DEADLINE_EXCEEDED,
     grpc.StatusCode.CANCELLED,
 }
-ENDED = (material_pb2.PROCESSING_STATUS_COMPLETED, material_pb2.PROCESSING_STATUS_FAILED)
 
 
 @dataclass
@@ -37,6 +36,8 @@ class Upload:
     read_by_brain: bool = False
     material: material_pb2.Material | None = None
     deleted: bool = False
+    #: Its bytes were damaged on purpose: they are not looked at.
+    spoilt: bool = False
     refusals: list[grpc.aio.AioRpcError] = field(default_factory=list)
 
     @property
@@ -68,11 +69,9 @@ class Watcher:
 
 @dataclass
 class CourseWatcher:
-    """Watches the whole course, resuming by token: (material, revision) in the order seen."""
+    """Watches the whole course, resuming by token: (material, revision) in the order seen, with no revision where it was told deleted."""
 
-    seen: list[tuple[str, int]] = field(default_factory=list)
-    newest: dict[str, material_pb2.Material] = field(default_factory=dict)
-    deleted: set[str] = field(default_factory=set)
+    seen: list[tuple[str, int | None]] = field(default_factory=list)
     streams: int = 0
     complete: asyncio.Event = field(default_factory=asyncio.Event)
     task: asyncio.Task[None] | None = None
@@ -200,10 +199,8 @@ class Workload:
             )
             watcher.streams += 1
             try:
-                async for response in call:
-                    # The terminal state is sent again to one that resumes after it.
-                    if not watcher.states or response.material != watcher.states[-1]:
-                        watcher.states.append(response.material)
+                async for material in states_sent(call, watcher.states[-1] if watcher.states else None):
+                    watcher.states.append(material)
                 return
             except grpc.aio.AioRpcError as error:
                 if error.code() is grpc.StatusCode.NOT_FOUND:
@@ -238,9 +235,8 @@ class Workload:
                     match response.WhichOneof("change"):
                         case "material":
                             watcher.seen.append((response.material.id, response.material.revision))
-                            watcher.newest[response.material.id] = response.material
                         case "deleted_material_id":
-                            watcher.deleted.add(response.deleted_material_id)
+                            watcher.seen.append((response.deleted_material_id, None))
                         case "snapshot_complete":
                             watcher.complete.set()
             except grpc.aio.AioRpcError as error:

@@ -4,23 +4,22 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import subprocess
 import sys
 from pathlib import Path
 
-from single_node.ports import HOST, candidate_ports, why_unusable
+from single_node.ports import HOST
 from single_node.readiness import GrpcServing, until_ready
 from tests.fuzz.settings import TIMEOUT
 from tests.fuzz.wire_bytes import Farewell, play, request_with_path
+from tests.local_stack import free_port
 
 pytestmark = TIMEOUT
 SECONDS = 30.0
 
 
 async def test_a_service_that_grpc_has_made_deaf_ends_and_says_why(tmp_path: Path) -> None:
-    port = next(port for port in candidate_ports(random.Random()) if why_unusable(port) is None)
-    address, log = f"{HOST}:{port}", tmp_path / "ingest.log"
+    address, log = f"{HOST}:{free_port()}", tmp_path / "ingest.log"
     settings = {
         "LISTEN_ADDRESS": address,
         "OBJECT_STORE_URL": (tmp_path / "objects").as_uri(),

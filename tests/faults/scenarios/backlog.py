@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import hashlib
 import uuid
+from collections.abc import AsyncIterator
+from contextlib import asynccontextmanager
 
-import psutil
 from materials.v1 import record_service_pb2, status_service_pb2
 
 from tests.faults.documents import new_mark, note
@@ -22,14 +23,10 @@ MIB = 2**20
 @scenario("27", "10,000 materials waiting, then a start from cold", recovery=60, spoils_stack=True)
 async def cold_start(stack: FaultStack, work: Workload) -> None:
     crowd = f"{work.owner}-crowd"
-    async with stack.client("operator", operator=True) as operator, stack.peer() as peer:
-        await operator.status.PauseProcessing(status_service_pb2.PauseProcessingRequest(), metadata=operator.metadata)
+    async with _paused(stack), stack.peer() as peer:
         await _record(peer, stack, crowd)
-        usual = {service: _memory(stack, service) for service in SERVICES}
+        usual = {service: stack.memory(service) for service in SERVICES}
         await stack.restarted(stack.kill(*stack.parts))
-        await operator.status.ResumeProcessing(
-            status_service_pb2.ResumeProcessingRequest(), metadata=operator.metadata, wait_for_ready=True
-        )
     await stack.until_row(
         "SELECT count(*) FROM status.materials WHERE owner_id = $1 AND status = 3 HAVING count(*) >= 60", crowd
     )
@@ -39,12 +36,24 @@ async def cold_start(stack: FaultStack, work: Workload) -> None:
     begun = [row["place"] for row in rows if row["status"] != 1]
     # The oldest first; announcements go out in batches of a few hundred.
     assert max(begun) <= len(begun) + 500, f"{len(begun)} begun, and number {max(begun)} among them"
-    grown = {service: (_memory(stack, service) - usual[service]) / MIB for service in SERVICES}
+    grown = {service: (stack.memory(service) - usual[service]) / MIB for service in SERVICES}
     assert max(grown.values()) < 40, f"MiB more than before, with 10,000 waiting: {grown}"
-    await _forget(stack, crowd)
+    async with _paused(stack):
+        await _forget(stack, crowd)
     # They all held the same text.
     work.calls_before = len(stack.brain.calls)
     await work.notes(2)
+
+
+@asynccontextmanager
+async def _paused(stack: FaultStack) -> AsyncIterator[None]:
+    """No processor begins with anything before the end of the block."""
+    async with stack.client("operator", operator=True) as operator:
+        await operator.status.PauseProcessing(status_service_pb2.PauseProcessingRequest(), metadata=operator.metadata)
+        yield
+        await operator.status.ResumeProcessing(
+            status_service_pb2.ResumeProcessingRequest(), metadata=operator.metadata, wait_for_ready=True
+        )
 
 
 async def _record(peer: Client, stack: FaultStack, owner: str) -> None:
@@ -75,7 +84,10 @@ async def _record(peer: Client, stack: FaultStack, owner: str) -> None:
 
 
 async def _forget(stack: FaultStack, owner: str) -> None:
-    """Takes the crowd away again: to read all of it would take minutes and show nothing more."""
+    """Takes the crowd away again, once none of it is worked on: to read all of it would take minutes and show nothing more."""
+    await stack.until_row(
+        "SELECT 1 WHERE NOT EXISTS (SELECT FROM status.materials WHERE owner_id = $1 AND status = 2)", owner
+    )
     async with stack.jetstream() as jetstream:
         await jetstream.purge_stream("MATERIALS")
     await stack.fetch(
@@ -83,8 +95,3 @@ async def _forget(stack: FaultStack, owner: str) -> None:
         owner,
     )
     await stack.fetch("DELETE FROM status.materials WHERE owner_id = $1", owner)
-
-
-def _memory(stack: FaultStack, part: str) -> int:
-    rss: int = psutil.Process(stack.pid(part)).memory_info().rss
-    return rss

@@ -10,8 +10,13 @@ import grpc
 import psutil
 from materials.v1 import ingest_service_pb2, status_service_pb2
 
+from tests.faults.documents import new_mark, padded_image
+from tests.faults.endings import completed
 from tests.faults.fault_stack import FaultStack
+from tests.faults.halting_upload import HaltingUpload
+from tests.faults.mounted_store import MountedStore
 from tests.faults.scenario import Layout, scenario
+from tests.faults.scenarios.object_store import images_read_at_once
 from tests.faults.workload import Workload
 from tests.local_stack import Client
 
@@ -29,11 +34,6 @@ def watch_course(client: Client, course: str) -> grpc.aio.UnaryStreamCall:  # ty
     return call
 
 
-def memory(stack: FaultStack, part: str) -> int:
-    rss: int = psutil.Process(stack.pid(part)).memory_info().rss
-    return rss
-
-
 @scenario("20a", "1,000 watchers that never read while the course changes", layout=CROWD)
 async def deaf_watchers(stack: FaultStack, work: Workload) -> None:
     await work.watch_course()
@@ -43,11 +43,11 @@ async def deaf_watchers(stack: FaultStack, work: Workload) -> None:
         try:
             # The first message shows that the watch stands; then nobody reads any more.
             await asyncio.gather(*[call.read() for call in calls])
-            before = memory(stack, "status")
+            before = stack.memory("status")
             for upload in await work.notes(40):
                 work.watch(upload)
             await work.settled(60)
-            grown = memory(stack, "status") - before
+            grown = stack.memory("status") - before
             assert grown < 48 * MIB, f"Status grew by {grown / MIB:.0f} MiB for 1,000 watchers that do not read"
         finally:
             for call in calls:
@@ -143,8 +143,29 @@ async def gone_in_the_first_chunk(stack: FaultStack, work: Workload) -> None:
 
     await asyncio.gather(*[gone() for _ in range(400)])
     await every_place_is_free(stack, work)
-    # As many at once as there are places, each kept waiting for its last chunk by its own client.
-    await work.notes(UPLOADS, at_once=UPLOADS)
+    await every_upload_place_is_free(stack, work)
+
+
+async def every_upload_place_is_free(stack: FaultStack, work: Workload) -> None:
+    """As many uploads as the service allows are half-way at one time, none refused for a place that nobody gave back; one more finds none."""
+    work.extra_embeddings = UPLOADS - 1  # the images say the same
+    uploads, one_more = (
+        [work.of(padded_image(new_mark(), 6 * MIB), read_by_brain=True) for _ in range(UPLOADS)],
+        work.note(),
+    )
+    halting = [HaltingUpload(work, upload, 4 * MIB) for upload in uploads]
+    async with images_read_at_once(stack), asyncio.timeout(60):
+        replies = asyncio.gather(*[each.reply() for each in halting])
+        while len([part for part in MountedStore(stack.objects).parts() if part.stat().st_size >= MIB]) < UPLOADS:
+            if replies.done():
+                await replies  # one was refused
+            await asyncio.sleep(0.02)
+        await HaltingUpload(work, one_more, 0).is_refused(grpc.StatusCode.RESOURCE_EXHAUSTED, "TOO_MANY_UPLOADS")
+        for each in halting:
+            each.go_on()
+        await replies
+        await work.send(one_more)
+        await completed(work, [*uploads, one_more])
 
 
 async def every_place_is_free(stack: FaultStack, work: Workload) -> None:

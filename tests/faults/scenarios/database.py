@@ -23,6 +23,10 @@ from tests.faults.scenario import Skipped, scenario
 from tests.faults.workload import Upload, Workload
 
 POOL = 8  # a replica's connections by default
+FEW = 4  # that ask the server to cancel a statement, or are just being closed
+LOCKED_SECONDS = 24  # twice `command_timeout`, and more
+CONNECTIONS = "SELECT count(*) FROM pg_stat_activity WHERE usename = 'status'"
+WAITING_FOR_LOCKS = "SELECT FROM pg_stat_activity WHERE usename = 'status' AND wait_event_type = 'Lock'"
 
 
 @asynccontextmanager
@@ -96,6 +100,38 @@ async def pool_exhausted(stack: FaultStack, work: Workload) -> None:
             await work.send_all(turned_away)
             await work.notes(4)
             await work.settled(20)
+
+
+@scenario("4d", "Postgres: the lock is held for longer than any statement waits", recovery=20)
+async def lock_held_for_long(stack: FaultStack, work: Workload) -> None:
+    # A claim may be made, once the lock is gone, just after its processor gave up waiting: nobody works on it until its lease ends.
+    work.extra_attempts = 1
+    async with at_work(stack, work) as hold:
+        first = await work.notes(1)
+        with no_service_restarted(stack):
+            async with stack.database() as connection, connection.transaction():
+                await connection.execute("LOCK TABLE status.materials IN ACCESS EXCLUSIVE MODE")
+                hold.release()
+                most = 0
+                async with asyncio.TaskGroup() as tasks:
+                    asking = [tasks.create_task(_ask_for_ever(work, first[0].id)) for _ in range(2 * POOL)]
+                    # Long enough for two statements of each connection to wait in vain.
+                    for _ in range(LOCKED_SECONDS * 2):
+                        await asyncio.sleep(0.5)
+                        most = max(most, await connection.fetchval(CONNECTIONS))
+                    for task in asking:
+                        task.cancel()
+                assert most <= POOL + FEW, f"Status had {most} connections: statements that were given up go on"
+                turned_away = [await refused(work)]
+            work.fault_over()
+            await stack.until_row(f"SELECT 1 WHERE NOT EXISTS ({WAITING_FOR_LOCKS})", seconds=5)
+            await work.send_all(turned_away)
+            await work.settled(20)
+
+
+async def _ask_for_ever(work: Workload, material_id: str) -> None:
+    while True:
+        await _ask(work, material_id)
 
 
 async def _ask(work: Workload, material_id: str) -> None:

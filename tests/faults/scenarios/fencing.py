@@ -8,7 +8,6 @@ from contextlib import asynccontextmanager
 
 from materials.v1 import material_pb2
 from nats.aio.msg import Msg
-from nats.js import JetStreamContext
 from nats.js.api import DeliverPolicy
 
 from tests.faults.brain_front import reading
@@ -58,7 +57,7 @@ async def delivered_again_later(stack: FaultStack, work: Workload) -> None:
                 raw.subject, raw.data, headers=headers | {"Nats-Msg-Id": headers["Nats-Msg-Id"] + ONCE_MORE}
             )
         work.fault_over()
-        await until_all_acknowledged(jetstream)
+    await stack.until_all_acknowledged()
     assert [await work.client.get(upload.id) for upload in work.uploads] == as_they_were, (
         "a second delivery did something"
     )
@@ -84,8 +83,7 @@ async def zombie(stack: FaultStack, work: Workload) -> None:
                 finished, index = await work.client.get(scan.id), await index_of(stack, scan.id)
         work.fault_over()
         assert await index_of(stack, scan.id) == index, "the zombie has written"
-        async with stack.jetstream() as jetstream:
-            await until_all_acknowledged(jetstream)  # so its report has been answered
+        await stack.until_all_acknowledged()  # so its report has been answered
     assert await work.client.get(scan.id) == finished, "the zombie's report was taken"
 
 
@@ -103,8 +101,7 @@ async def purged_under_a_zombie(stack: FaultStack, work: Workload) -> None:
                 page.release()
         work.fault_over()
         assert not await index_of(stack, scan.id), "the zombie has written"
-        async with stack.jetstream() as jetstream:
-            await until_all_acknowledged(jetstream)
+        await stack.until_all_acknowledged()
         await stays_deleted(work, scan)
 
 
@@ -182,16 +179,6 @@ async def until_repeated(repeated: list[str], count: int) -> None:
     async with asyncio.timeout(30):
         while len(repeated) < count:
             await asyncio.sleep(0.02)
-
-
-async def until_all_acknowledged(jetstream: JetStreamContext) -> None:
-    """Returns when every event has been delivered to the processors and dealt with."""
-    async with asyncio.timeout(60):
-        while True:
-            consumer = await jetstream.consumer_info(STREAM, "processor")
-            if not consumer.num_pending and not consumer.num_ack_pending:
-                return
-            await asyncio.sleep(0.05)
 
 
 async def index_of(stack: FaultStack, material_id: str) -> list[tuple[object, ...]]:

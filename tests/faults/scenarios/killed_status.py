@@ -52,9 +52,7 @@ async def after_a_commit(stack: FaultStack, work: Workload) -> None:
     await stack.restarted(pids)
     work.fault_over()
     # The report comes again and changes nothing. Only then is its message acknowledged: nothing is left to be delivered.
-    async with stack.jetstream() as jetstream, asyncio.timeout(30):
-        while (await jetstream.consumer_info("MATERIALS", "processor")).num_ack_pending:
-            await asyncio.sleep(0.05)
+    await stack.until_all_acknowledged()
     assert [before] == await revision_and_events(stack, note.id), "a repeated report was taken for a new one"
 
 

@@ -8,7 +8,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 
 import psutil
-from materials.v1 import status_service_pb2
 
 from tests.contract.refusals import refusal_of
 from tests.contract.scripted_brain import says
@@ -17,8 +16,9 @@ from tests.faults.documents import bomb, noise, padded_image
 from tests.faults.endings import completed, failed
 from tests.faults.fault_stack import FaultStack
 from tests.faults.peak_memory import PeakMemory
+from tests.faults.people_calls import delete
 from tests.faults.scenario import HASTY, Skipped, scenario
-from tests.faults.workload import Upload, Workload
+from tests.faults.workload import Workload
 
 MIB = 1024 * 1024
 #: 17c. What is received ahead is 2 MiB a call, be it taken or about to be refused; the store has some MiB of each of the 64 that are taken on its way.
@@ -98,9 +98,3 @@ async def flooded(stack: FaultStack, work: Workload) -> None:
     reasons = Counter(refusal.reason for refusal in turned_away)
     assert set(reasons) == {"TOO_MANY_UPLOADS"}, reasons
     assert all(refusal.retry_seconds for refusal in turned_away), "TOO_MANY_UPLOADS does not say when to try again"
-
-
-async def delete(work: Workload, upload: Upload) -> None:
-    request = status_service_pb2.DeleteMaterialRequest(material_id=upload.id)
-    await work.client.status.DeleteMaterial(request, metadata=work.client.metadata, timeout=20)
-    upload.deleted = True

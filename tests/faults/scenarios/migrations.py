@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import random
 import sys
 import uuid
 from collections.abc import AsyncIterator
@@ -14,11 +13,11 @@ from dataclasses import dataclass
 import asyncpg
 
 from servicekit.postgres import MIGRATION_LOCK
-from single_node.ports import candidate_ports, why_unusable
 from single_node.readiness import GrpcServing, until_ready
 from tests.faults.fault_stack import FaultStack
 from tests.faults.scenario import scenario
 from tests.faults.workload import Workload
+from tests.local_stack import free_ports
 
 _SHAPE = """
     SELECT table_name, column_name, data_type, is_nullable FROM information_schema.columns WHERE table_schema = 'status'
@@ -107,18 +106,13 @@ async def _fresh_database(stack: FaultStack) -> AsyncIterator[FreshDatabase]:
             await connection.execute(f"DROP DATABASE {fresh.name} WITH (FORCE)")
 
 
-def _free_ports(count: int) -> list[int]:
-    free = (port for port in candidate_ports(random.Random()) if why_unusable(port) is None)
-    return [next(free) for _ in range(count)]
-
-
 async def _serving(port: int) -> None:
     await until_ready(GrpcServing(f"127.0.0.1:{port}"), 60)
 
 
 @scenario("26a", "migration: kill -9 in the middle of one, then started again")
 async def killed_half_way(stack: FaultStack, work: Workload) -> None:
-    first, second = _free_ports(2)
+    first, second = free_ports(2)
     async with _fresh_database(stack) as fresh:
         async with fresh.connection() as connection:
             # A table of the same name, not committed: the migration waits in the midst of its statements to see what becomes of it.
@@ -139,7 +133,7 @@ async def killed_half_way(stack: FaultStack, work: Workload) -> None:
 
 @scenario("26b", "migration: two replicas start on an empty database at once", quick=True)
 async def two_at_once(stack: FaultStack, work: Workload) -> None:
-    first, second = _free_ports(2)
+    first, second = free_ports(2)
     async with _fresh_database(stack) as fresh:
         async with fresh.connection() as connection:
             await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)

@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-import asyncio
 from contextlib import ExitStack
 
+from tests.faults.endings import completed
 from tests.faults.fault_stack import FaultStack
 from tests.faults.scenario import scenario
 from tests.faults.tcp_proxy import Direction
@@ -57,12 +57,25 @@ async def everything_is_half_open(stack: FaultStack, work: Workload) -> None:
 
 @scenario("18d", "network: a reset in the middle of a message, on each edge and in each direction", quick=True)
 async def reset_in_the_middle(stack: FaultStack, work: Workload) -> None:
-    await work.watch_course()
-    for proxy in stack.proxies.values():
-        for direction in Direction:
-            proxy.cut_after(200, direction)
-    for upload in await work.notes(8):
-        work.watch(upload)
-    await asyncio.sleep(0)
+    def whole() -> list[str]:
+        edges = ((edge, direction) for edge, proxy in stack.proxies.items() for direction in proxy.armed)
+        return [f"{client} - {part} {direction.value}" for (client, part), direction in edges]
+
     work.extra_attempts = 3
+    await work.watch_course()
+    try:
+        for proxy in stack.proxies.values():
+            for direction in Direction:
+                proxy.cut_after(200, direction)
+        for _ in range(10):
+            notes = await work.notes(4)
+            for upload in notes:
+                work.watch(upload)
+            await completed(work, notes, attempts=1 + work.extra_attempts)
+            if not whole():
+                break
+        assert not whole(), f"never reset: {whole()}"
+    finally:
+        for proxy in stack.proxies.values():
+            proxy.disarm()
     work.extra_embeddings = 8

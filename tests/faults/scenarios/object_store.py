@@ -8,14 +8,16 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 from grpc import StatusCode
-from materials.v1 import material_pb2
+from materials.v1 import ingest_service_pb2, material_pb2
 
+from tests.contract.refusals import refused
 from tests.contract.scripted_brain import says
 from tests.faults.brain_front import reading
 from tests.faults.documents import new_mark, padded_image
 from tests.faults.endings import completed, failed
 from tests.faults.fault_stack import FaultStack
 from tests.faults.halting_upload import HaltingUpload
+from tests.faults.invariants import PENDING, PROCESSING
 from tests.faults.mounted_store import MountedStore, in_memory, on_a_disk_of_its_own
 from tests.faults.scenario import scenario
 from tests.faults.workload import Upload, Workload
@@ -119,6 +121,42 @@ async def partial_write(stack: FaultStack, work: Workload) -> None:
     assert part.exists()
 
 
+@scenario(
+    "14g",
+    "the directory of all objects is gone for a while, as when a disk is not mounted, while materials wait",
+    quick=True,
+)
+async def not_mounted(stack: FaultStack, work: Workload) -> None:
+    async with stack.frozen("processor"):
+        notes = await work.notes(4)
+        for note in notes:
+            work.watch(note)
+        directory = stack.objects / "objects"
+        elsewhere = directory.rename(directory.with_name("elsewhere"))
+    try:
+        await stack.until_row(
+            "SELECT 1 FROM status.materials WHERE owner_id = $1 AND status = 2 HAVING count(*) = 2", work.owner
+        )
+        for note in notes:
+            with refused("UNAVAILABLE", "OBJECT_STORE_UNAVAILABLE"):
+                await download(work, note)
+        states = await stack.fetch("SELECT status FROM status.materials WHERE owner_id = $1", work.owner)
+        assert {row["status"] for row in states} <= {PENDING, PROCESSING}, "ended though its object is only away"
+    finally:
+        elsewhere.rename(directory)
+    work.fault_over()
+    await completed(work, notes, attempts=1)
+    for note in notes:
+        assert await download(work, note) == note.content
+
+
+async def download(work: Workload, upload: Upload) -> bytes:
+    """The bytes of a material, as its owner gets them. Raises AioRpcError."""
+    request = ingest_service_pb2.DownloadMaterialRequest(material_id=upload.id)
+    call = work.client.ingest.DownloadMaterial(request, metadata=work.client.metadata, timeout=20)
+    return b"".join([response.chunk async for response in call])
+
+
 def large_image(work: Workload) -> Upload:
     """An image of 12 MiB, to be uploaded."""
     return work.of(padded_image(new_mark(), 12 * MIB), read_by_brain=True)
@@ -151,6 +189,7 @@ async def spoiled_while_waiting(
             assert upload.material is not None
             assert upload.material.processing_status == material_pb2.PROCESSING_STATUS_PENDING
             deed(stack.object_path(upload.id))
+            upload.spoilt = True
     work.fault_over()
     return notes[: len(deeds)], notes[len(deeds) :]
 

@@ -60,9 +60,7 @@ async def while_waiting(stack: FaultStack, work: Workload) -> None:
         await delete(work, deleted)
         assert (await cancel(work, cancelled)).failure_reason == CANCELLED, "cancelled twice is not as once"
     await stays_deleted(work, deleted)
-    async with stack.jetstream() as jetstream, asyncio.timeout(30):
-        while (await jetstream.consumer_info("MATERIALS", "processor")).num_ack_pending:
-            await asyncio.sleep(0.05)
+    await stack.until_all_acknowledged()
     assert stack.brain.count() == asked, "the Brain was asked for what nobody wants"
 
 
