@@ -102,13 +102,16 @@ def test_altered_token_is_never_let_in(data: st.DataObject) -> None:
         assert asyncio.run(refused(altered)) in (INVALID, EXPIRED)
 
 
+@pytest.mark.parametrize(("claim", "seconds_from_now"), [("exp", -60), ("nbf", 600), ("iat", 600)])
+async def test_token_out_of_its_time_is_refused(claim: str, seconds_from_now: int) -> None:
+    payload = json.dumps(claims(**{claim: int(time.time()) + seconds_from_now})).encode()
+    assert await refused(handmade({"alg": "HS256", "typ": "JWT"}, payload, USER_SECRET.encode())) == EXPIRED
+
+
 @pytest.mark.parametrize(
     ("changes", "reason"),
     [
         ({"exp": 1}, EXPIRED),
-        ({"exp": int(time.time()) - 60}, EXPIRED),
-        ({"nbf": int(time.time()) + 600}, EXPIRED),
-        ({"iat": int(time.time()) + 600}, EXPIRED),
         ({"exp": None}, INVALID),
         ({"exp": "soon"}, INVALID),
         ({"exp": [1]}, INVALID),
