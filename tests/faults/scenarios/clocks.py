@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import atexit
 import json
 import tempfile
 import time
@@ -19,6 +20,7 @@ from tests.local_stack import Client
 
 HOUR = 3600
 STEPS = Path(tempfile.gettempdir()) / f"materials-clock-steps-{time.time_ns()}.json"
+atexit.register(STEPS.unlink, missing_ok=True)
 STEPPED = Layout(
     settings=(("PYTHONPATH", str(Path(__file__).parents[1] / "stepped_clock")), ("CLOCK_STEPS", str(STEPS))),
 )
