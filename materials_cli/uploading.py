@@ -80,7 +80,7 @@ async def _try(
     # A file on a slow disk or share must not hold up the other uploads, so it is read in a thread.
     file = await asyncio.to_thread(path.open, "rb")
     call = connection.ingest.UploadMaterial(metadata=connection.identity)
-    answers = _answers(call)
+    answers = refusals_as_they_come(call)
     try:
         size = os.fstat(file.fileno()).st_size
         metadata = ingest_service_pb2.UploadMetadata(course_id=course, name=name, request_id=request_id, file_size=size)
@@ -111,7 +111,7 @@ async def _send(call: UploadCall, message: ingest_service_pb2.UploadMaterialRequ
     return True
 
 
-def _answers(call: UploadCall) -> list[grpc.aio.AioRpcError]:
+def refusals_as_they_come(call: UploadCall) -> list[grpc.aio.AioRpcError]:
     """Filled with the service's refusal at the moment it comes.
 
     A write that fails because the service has refused the upload makes grpc.aio replace the refusal by an INTERNAL of its own (grpc/grpc#36066), before or

@@ -13,11 +13,11 @@ import sys
 import tempfile
 import time
 import uuid
-from collections.abc import AsyncIterable, AsyncIterator, Coroutine, Mapping
+from collections.abc import AsyncIterable, AsyncIterator, Mapping
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import Any
 
 import grpc
 import jwt
@@ -31,10 +31,10 @@ from materials.v1 import (
     status_service_pb2_grpc,
 )
 
+from materials_cli.uploading import refusals_as_they_come
 from servicekit.channels import bearer, open_channel
 from single_node.ports import candidate_ports, why_unusable
 
-T = TypeVar("T")
 START_SECONDS = 120.0
 Metadata = list[tuple[str, str]]
 ENDED = (material_pb2.PROCESSING_STATUS_COMPLETED, material_pb2.PROCESSING_STATUS_FAILED)
@@ -133,7 +133,7 @@ class Client:
                 yield ingest_service_pb2.UploadMaterialRequest(chunk=content[start : start + chunk_bytes])
 
         call = self.ingest.UploadMaterial(messages(), metadata=self.metadata, timeout=60)
-        answers = _answers(call)
+        answers = refusals_as_they_come(call)
         try:
             return (await call).material
         except grpc.aio.AioRpcError:
@@ -166,34 +166,6 @@ class Client:
                         raise
                 finally:
                     call.cancel()
-
-
-def _answers(call: grpc.aio.StreamUnaryCall[Any, Any]) -> list[grpc.aio.AioRpcError]:
-    """Filled with the service's refusal as it comes: when it comes during a write, grpc.aio puts an INTERNAL of its own in its place (grpc #36066)."""
-    answers: list[grpc.aio.AioRpcError] = []
-
-    def note(_: object) -> None:
-        code, details = _settled(call.code()), _settled(call.details())
-        if code is not grpc.StatusCode.OK and details != "Internal error from Core":
-            answers.append(
-                grpc.aio.AioRpcError(
-                    code, _settled(call.initial_metadata()), _settled(call.trailing_metadata()), details
-                )
-            )
-
-    call.add_done_callback(note)
-    return answers
-
-
-def _settled(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that has nothing to wait for."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    raise AssertionError("the call has not ended yet")
 
 
 async def states_sent(
