@@ -30,6 +30,30 @@ async def away() -> bool:
     return False
 
 
+class WatchedGate:
+    """A gate that tells when so many slots stand before it."""
+
+    def __init__(self, gate: WorkGate) -> None:
+        self._gate = gate
+        self._waiting = 0
+        self._changed = asyncio.Condition()
+
+    @property
+    def is_open(self) -> bool:
+        return self._gate.is_open
+
+    async def wait_open(self) -> None:
+        async with self._changed:
+            self._waiting += 1
+            self._changed.notify_all()
+        await self._gate.wait_open()
+        self._waiting -= 1
+
+    async def all_wait(self, slots: int) -> None:
+        async with self._changed:
+            await self._changed.wait_for(lambda: self._waiting == slots)
+
+
 @dataclass
 class Bench:
     worker: Worker
@@ -103,9 +127,10 @@ async def test_after_a_pause_longer_than_any_silence_the_consumer_goes_on(
     stream = f"TEST_{uuid.uuid4().hex[:8]}"
     await jetstream.add_stream(StreamConfig(name=stream, subjects=[stream]))
     link = NatsLink(stack.facts["nats"], name="test")
+    gate = WatchedGate(bench.gate)
     consumer = DurableConsumer(
         link, stream=stream, durable="worker", subject=stream, slots=2, handler=take,
-        gate=bench.gate, silence=SILENCE_SECONDS,
+        gate=gate, silence=SILENCE_SECONDS,
     )  # fmt: skip
     async with asyncio.TaskGroup() as tasks, asyncio.timeout(60):
         await link.start(tasks)
@@ -113,7 +138,8 @@ async def test_after_a_pause_longer_than_any_silence_the_consumer_goes_on(
         await jetstream.publish(stream, b"before")
         assert await arrived.get() == "before"
         bench.gate.set_paused(True)
-        # Fetches that were on their way when the gate closed end by themselves.
+        # Fetches that were on their way when the gate closed end by themselves: here first, then at the server.
+        await gate.all_wait(2)
         while (await jetstream.consumer_info(stream, "worker")).num_waiting:
             pass  # each look is a round trip
         await jetstream.publish(stream, b"after")
