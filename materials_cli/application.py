@@ -9,14 +9,16 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from materials_cli.commands import changing, looking, operating, transfer, watch
+from materials_cli.commands import changing, looking, opening, operating, transfer, watch
 from materials_cli.errors import CommandError, ExitCode
 from materials_cli.presentation import print_error
 
 HELP = """Upload study material, watch it being read, and search what was read.
 
-Services and identity come from MATERIALS_INGEST, MATERIALS_STATUS and MATERIALS_PROCESSOR (host:port each) and MATERIALS_TOKEN,
+Services and identity come from MATERIALS_INGEST, MATERIALS_STATUS and MATERIALS_PROCESSOR (host:port each), MATERIALS_GATEWAY (URL) and MATERIALS_TOKEN,
 or else from the local stack that runs (`make run`): the file named by MATERIALS_STACK, or .local/run/stack.json in this folder or one above.
+Services that speak TLS: MATERIALS_CA_FILE names the authority that signed their certificates (PEM), MATERIALS_CERT_FILE and MATERIALS_KEY_FILE
+a certificate to show them where they want one, MATERIALS_SERVER_NAME the name in theirs where it is not the host they are called by.
 
 \b
 Exit codes:
@@ -42,6 +44,7 @@ EXAMPLES = {
     "retry": "materials retry --failed --reason brain_failed --course algebra",
     "cancel": "materials cancel 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c",
     "delete": "materials delete 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --yes",
+    "open": "materials open",
     "queue": "materials queue --watch",
     "pause": "materials pause --reason 'the AI Brain gets a new model'",
     "resume": "materials resume",
@@ -65,6 +68,7 @@ for _name, _command in (
     ("retry", changing.retry),
     ("cancel", changing.cancel),
     ("delete", changing.delete),
+    ("open", opening.open_page),
     ("queue", operating.queue),
     ("pause", operating.pause),
     ("resume", operating.resume),

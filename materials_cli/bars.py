@@ -14,11 +14,11 @@ from rich.progress import BarColumn, Progress, ProgressColumn, Task, TaskID
 from rich.table import Column, Table
 from rich.text import Text
 
-from materials_cli.documents import Document
 from materials_cli.errors import CommandError, MaterialFailed
 from materials_cli.presentation import STATUS_STYLES, console, plain, size_text, state_text, status_name
 from materials_cli.views import View
 from materials_cli.watching import ended
+from servicekit.documents import Document
 
 _MARKS = {"completed": "✓", "failed": "✗"}
 

@@ -1,16 +1,17 @@
 """Where the services are and who is calling: from the environment, else from the local stack that runs.
 
-`MATERIALS_INGEST`, `MATERIALS_STATUS`, `MATERIALS_PROCESSOR` (host:port) and `MATERIALS_TOKEN` come first, each by itself. What they leave open comes
-from the JSON file that a running local stack keeps: the one named by `MATERIALS_STACK`, else `.local/run/stack.json` below the current folder
-or the nearest parent that has one. The file goes away when the stack stops.
+`MATERIALS_INGEST`, `MATERIALS_STATUS`, `MATERIALS_PROCESSOR` (host:port), `MATERIALS_GATEWAY` (URL or host:port) and `MATERIALS_TOKEN` come first, each by
+itself. What they leave open comes from the JSON file that a running local stack keeps: the one named by `MATERIALS_STACK`, else `.local/run/stack.json` below
+the current folder or the nearest parent that has one. The file goes away when the stack stops.
 """
 
 from __future__ import annotations
 
 import json
 import re
+import ssl
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Self
@@ -19,8 +20,10 @@ import grpc
 from grpc_health.v1 import health_pb2_grpc
 from materials.v1 import ingest_service_pb2_grpc, processor_service_pb2_grpc, status_service_pb2_grpc
 
+from materials_cli.certificates import tls_files
 from materials_cli.errors import Unreachable, WrongUsage
 from servicekit.channels import bearer, open_channel
+from servicekit.tls import TlsFiles
 
 #: A unary call's deadline, in seconds; the channel's own tries at UNAVAILABLE are within it.
 CALL_SECONDS = 15.0
@@ -29,7 +32,10 @@ STALL_SECONDS = 60.0
 
 STACK_FILE = Path(".local", "run", "stack.json")
 SERVICES = ("ingest", "status", "processor")
+#: The one that speaks HTTP; its address is a URL.
+GATEWAY = "gateway"
 _HOST_PORT = re.compile(r"(\[[0-9a-fA-F:.]+\]|[^\s:/\[\]]+):(\d{1,5})\Z")
+_URL = re.compile(r"https?://([^\s/?#@]+)/?\Z")
 
 
 @dataclass(frozen=True)
@@ -45,8 +51,13 @@ class Service:
         """The environment variable that says where it is."""
         return f"MATERIALS_{self.name.upper()}"
 
+    @property
+    def place(self) -> str:
+        """Address and origin, as they follow the service's name."""
+        return f" at {self.address}" + (f" (from {self.origin})" if self.origin else "")
+
     def __str__(self) -> str:
-        return f"the {self.name} service at {self.address}" + (f" (from {self.origin})" if self.origin else "")
+        return f"the {self.name} service{self.place}"
 
 
 @dataclass(frozen=True)
@@ -56,6 +67,7 @@ class Settings:
     services: Mapping[str, Service]
     token: str
     searched: str
+    tls: TlsFiles | None = None
 
     def service(self, name: str) -> Service:
         """Where a service is. Raises Unreachable."""
@@ -77,19 +89,20 @@ class Settings:
 
 def find_settings(environ: Mapping[str, str], directory: Path) -> Settings:
     """The settings as seen from `directory`. Raises WrongUsage for an endpoint or file that makes no sense."""
+    tls = tls_files(environ)
     path, searched = _stack_file(environ, directory)
     stack = _read_stack(path) if path is not None else {}
     services = {}
-    for name in SERVICES:
+    for name in (*SERVICES, GATEWAY):
         service = Service(name, environ.get(f"MATERIALS_{name.upper()}", "").strip(), f"MATERIALS_{name.upper()}")
         if not service.address and name in stack:
             service = Service(name, stack[name], str(path))
         if service.address:
-            services[name] = _checked(service)
+            services[name] = _checked_gateway(service) if name == GATEWAY else _checked(service, tls)
     token = environ.get("MATERIALS_TOKEN", "").strip() or stack.get("token", "")
     if not all("!" <= character <= "~" for character in token):
         raise WrongUsage("MATERIALS_TOKEN holds characters that no token has; set it to the token alone")
-    return Settings(services, token, searched)
+    return Settings(services, token, searched, tls)
 
 
 def _stack_file(environ: Mapping[str, str], directory: Path) -> tuple[Path | None, str]:
@@ -114,14 +127,35 @@ def _read_stack(path: Path) -> dict[str, str]:
     return {key: value.strip() for key, value in content.items() if isinstance(value, str) and value.strip()}
 
 
-def _checked(service: Service) -> Service:
+def _checked(service: Service, tls: TlsFiles | None) -> Service:
     for address in service.address.split(","):
-        match = _HOST_PORT.match(address.strip())
-        if match is None or not 0 < int(match[2]) < 65536:
+        if not _is_host_port(address.strip()):
             raise WrongUsage(
                 f"{service.variable} must be host:port such as localhost:50051, not {address.strip()!r} (from {service.origin})"
             )
+    if tls is not None and not tls.server_name and "," in service.address:
+        raise WrongUsage(
+            f"{service.variable} has several addresses: set MATERIALS_SERVER_NAME to the name that all their certificates carry"
+        )
     return service
+
+
+def _checked_gateway(service: Service) -> Service:
+    """The same with its base URL, without a slash at the end, for an address."""
+    if _is_host_port(service.address):
+        return replace(service, address=f"http://{service.address}")
+    match = _URL.match(service.address)
+    if match is None or not (_is_host_port(match[1]) or _is_host_port(f"{match[1]}:80")):
+        raise WrongUsage(
+            f"{service.variable} must be a URL such as https://materials.example.org, or host:port, not {service.address!r} "
+            f"(from {service.origin})"
+        )
+    return replace(service, address=service.address.rstrip("/"))
+
+
+def _is_host_port(address: str) -> bool:
+    match = _HOST_PORT.match(address)
+    return match is not None and 0 < int(match[2]) < 65536
 
 
 class Connection:
@@ -150,6 +184,14 @@ class Connection:
         return bearer(self._settings.required_token())
 
     @property
+    def authorities(self) -> ssl.SSLContext:
+        """Who may sign the gateway's certificate: the system's authorities, and that of MATERIALS_CA_FILE."""
+        context = ssl.create_default_context()
+        if self._settings.tls is not None:
+            context.load_verify_locations(self._settings.tls.authority)
+        return context
+
+    @property
     def ingest(self) -> ingest_service_pb2_grpc.IngestServiceAsyncStub:
         """Bytes in and out."""
         return ingest_service_pb2_grpc.IngestServiceStub(self._channel("ingest"))
@@ -171,5 +213,5 @@ class Connection:
 
     def _channel(self, name: str) -> grpc.aio.Channel:
         if name not in self._channels:
-            self._channels[name] = open_channel(self.service(name).address)
+            self._channels[name] = open_channel(self.service(name).address, self._settings.tls)
         return self._channels[name]

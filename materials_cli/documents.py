@@ -1,32 +1,11 @@
-"""Messages of the contract as JSON documents for scripts: the contract's field names, numbers as numbers, enums as short lower-case names, null for unset."""
+"""What the command writes for scripts: JSON documents, one a line."""
 
 from __future__ import annotations
 
 import json
-from typing import Any
-
-from google.protobuf.message import Message
-from google.protobuf.timestamp_pb2 import Timestamp
 
 from materials_cli.errors import CommandError
-
-Document = dict[str, Any]
-
-
-def short_name(enum: Any, number: int) -> str | None:
-    """A value's name without the prefix of its enum (an EnumDescriptor), in lower case: "completed". None for
-    UNSPECIFIED and for a number of a later contract.
-    """
-    if number == 0 or number not in enum.values_by_number:
-        return None
-    words = "".join(f"_{letter}" if letter.isupper() else letter for letter in enum.name)
-    name: str = enum.values_by_number[number].name
-    return name.removeprefix(f"{words.strip('_').upper()}_").lower()
-
-
-def document(message: Message) -> Document:
-    """All fields of a message by their names."""
-    return {field.name: _value(message, field.name) for field in message.DESCRIPTOR.fields}
+from servicekit.documents import Document
 
 
 def error_document(error: CommandError) -> Document:
@@ -37,16 +16,3 @@ def error_document(error: CommandError) -> Document:
 def to_json(content: Document) -> str:
     """One line. Everything beyond ASCII is escaped, so nothing in it can reach a terminal as a control sequence."""
     return json.dumps(content)
-
-
-def _value(message: Message, name: str) -> Any:
-    field, value = message.DESCRIPTOR.fields_by_name[name], getattr(message, name)
-    if field.enum_type is not None:
-        return short_name(field.enum_type, value)
-    if field.message_type is None:
-        return value
-    if not isinstance(value, Message):  # Repeated.
-        return [document(each) for each in value]
-    if not message.HasField(name):
-        return None
-    return value.ToJsonString() if isinstance(value, Timestamp) else document(value)

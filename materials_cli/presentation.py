@@ -18,7 +18,7 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
-from materials_cli.documents import short_name
+from servicekit.documents import short_name
 
 #: Control and format characters (bidirectional overrides among them), surrogates, private use, unassigned, line and paragraph separators.
 _UNSAFE = frozenset(("Cc", "Cf", "Cs", "Co", "Cn", "Zl", "Zp"))

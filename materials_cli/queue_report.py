@@ -14,8 +14,8 @@ from rich.table import Table
 from rich.text import Text
 
 from materials_cli.brain_health import AWAY
-from materials_cli.documents import short_name
 from materials_cli.presentation import console, plain, print_plain, time_text
+from servicekit.documents import short_name
 
 Queue = status_service_pb2.GetQueueResponse
 

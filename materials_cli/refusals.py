@@ -1,4 +1,4 @@
-"""What a failed call means to the person at the terminal, from the ErrorInfo, BadRequest and RetryInfo of its status."""
+"""What a failed call means to the person at the terminal: the service's words, its address where it did not answer, and what to do."""
 
 from __future__ import annotations
 
@@ -6,12 +6,11 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 
 import grpc
-from google.rpc import error_details_pb2, status_pb2
-from grpc_status import rpc_status
 
+from materials_cli.certificates import tls_advice
 from materials_cli.connection import Service
 from materials_cli.errors import CommandError, NotFound, Unreachable
-from servicekit.errors import reason_of_status
+from servicekit.refusals import Refusal, refusal_of
 
 #: What to do, where the service's own message does not say it to somebody at a terminal.
 _ADVICE = {
@@ -24,49 +23,44 @@ _ADVICE = {
     "TOO_MANY_UPLOADS": "try again in a moment",
     "TOO_MANY_WATCHES": "try again in a moment",
     "TOO_MANY_UNFINISHED": "see them with `materials list --status pending`",
+    "OWNER_REQUEST_LIMIT": "run fewer commands at once",
+    "OWNER_UPLOAD_LIMIT": "run fewer uploads at once",
+    "OWNER_WATCH_LIMIT": "`materials watch --course COURSE` is one watch",
     "MEMORY_SHORT": "try again in a moment",
     "OBJECT_STORE_FULL": "tell whoever runs the service",
     "INTERNAL": "tell whoever runs the service",
 }
 
-#: Codes that come from gRPC itself when nobody answered.
-_NO_ANSWER = {
-    grpc.StatusCode.UNAVAILABLE: "cannot be reached",
-    grpc.StatusCode.DEADLINE_EXCEEDED: "does not answer in time",
-    grpc.StatusCode.CANCELLED: "stopped before it answered",
-}
-
-
-def status_of(error: grpc.aio.AioRpcError) -> status_pb2.Status | None:
-    """The google.rpc.Status with its details, or None when the answer carries none (a dead connection, a proxy)."""
-    try:
-        return rpc_status.from_call(error)  # type: ignore[arg-type]
-    except ValueError:
-        return None
-
 
 def explain(error: grpc.aio.AioRpcError | TimeoutError, service: Service, subject: str = "") -> CommandError:
     """What a failed call means to the person at the terminal. `subject` says what it was about: an id, a file; may be empty."""
-    about = f"{subject}: " if subject else ""
+    refusal = refusal_of(error, service.name, service.place)
     if isinstance(error, TimeoutError):
-        return Unreachable(f"{about}{service} does not answer any more; try again")
-    status = status_of(error)
-    reason = reason_of_status(status)
-    code = error.code()
-    if not reason and code in _NO_ANSWER:
-        return Unreachable(
-            f"{about}{service} {_NO_ANSWER[code]}; is it running? Start it with `make run`, or set {service.variable}"
-        )
-    if code is grpc.StatusCode.UNIMPLEMENTED:
-        return CommandError(f"{about}{service} does not know this call; set {service.variable} to the right host:port")
-    message = (_violations(status) or error.details() or code.name).rstrip(".")
-    advice = _ADVICE.get(reason, "")
-    text = f"{about}{message}" + (f"; {advice}" if advice and advice not in message else "")
-    if code is grpc.StatusCode.NOT_FOUND:
-        return NotFound(text, reason=reason)
-    if code is grpc.StatusCode.UNAVAILABLE:
-        return Unreachable(text, reason=reason)
-    return CommandError(text, reason=reason)
+        return Unreachable(f"{_about(subject)}{refusal.message}; try again")
+    if not refusal.answered and (advice := tls_advice(error.details() or "")):
+        return Unreachable(f"{_about(subject)}{refusal.message}; {advice}")
+    return explain_refusal(refusal, service, subject)
+
+
+def explain_refusal(refusal: Refusal, service: Service, subject: str = "") -> CommandError:
+    """As `explain`, for what has been read already."""
+    text = f"{_about(subject)}{refusal.message}"
+    if not refusal.answered:
+        return Unreachable(f"{text}; is it running? Start it with `make run`, or set {service.variable}")
+    if refusal.code is grpc.StatusCode.UNIMPLEMENTED:
+        return CommandError(f"{text}; set {service.variable} to the right host:port")
+    advice = _ADVICE.get(refusal.reason, "")
+    if advice and advice not in refusal.message:
+        text = f"{text}; {advice}"
+    if refusal.code is grpc.StatusCode.NOT_FOUND:
+        return NotFound(text, reason=refusal.reason)
+    if refusal.code is grpc.StatusCode.UNAVAILABLE:
+        return Unreachable(text, reason=refusal.reason)
+    return CommandError(text, reason=refusal.reason)
+
+
+def _about(subject: str) -> str:
+    return f"{subject}: " if subject else ""
 
 
 @contextmanager
@@ -76,11 +70,3 @@ def explained(service: Service, subject: str = "") -> Iterator[None]:
         yield
     except (grpc.aio.AioRpcError, TimeoutError) as error:
         raise explain(error, service, subject) from error
-
-
-def _violations(status: status_pb2.Status | None) -> str:
-    for item in status.details if status is not None else ():
-        request = error_details_pb2.BadRequest()
-        if item.Unpack(request):
-            return ", ".join(f"{each.field}: {each.description}" for each in request.field_violations)
-    return ""

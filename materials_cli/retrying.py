@@ -17,8 +17,9 @@ import grpc
 
 from materials_cli.connection import Service
 from materials_cli.errors import CommandError, Unreachable
-from materials_cli.refusals import explain, status_of
+from materials_cli.refusals import explain
 from servicekit.errors import reason_of_status, retry_delay_of_call
+from servicekit.refusals import status_of
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
 #: A service that asks for more than this is not waited for.

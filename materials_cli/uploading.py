@@ -10,9 +10,8 @@ import asyncio
 import glob
 import os
 import uuid
-from collections.abc import Callable, Coroutine, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import Any, TypeAlias, TypeVar
 
 import grpc
 from materials.v1 import ingest_service_pb2, material_pb2
@@ -20,14 +19,11 @@ from materials.v1 import ingest_service_pb2, material_pb2
 from materials_cli.connection import STALL_SECONDS, Connection
 from materials_cli.errors import CommandError, WrongUsage
 from materials_cli.retrying import Attempts
+from servicekit.upload_call import UploadCall
 
 CHUNK_BYTES = 256 * 1024
 
-T = TypeVar("T")
 Progress = Callable[[int, int], None]
-UploadCall: TypeAlias = (
-    "grpc.aio.StreamUnaryCall[ingest_service_pb2.UploadMaterialRequest, ingest_service_pb2.UploadMaterialResponse]"
-)
 
 
 def expand_files(arguments: Sequence[str]) -> list[Path]:
@@ -79,62 +75,17 @@ async def _try(
 ) -> material_pb2.Material:
     # A file on a slow disk or share must not hold up the other uploads, so it is read in a thread.
     file = await asyncio.to_thread(path.open, "rb")
-    call = connection.ingest.UploadMaterial(metadata=connection.identity)
-    answers = refusals_as_they_come(call)
     try:
         size = os.fstat(file.fileno()).st_size
         metadata = ingest_service_pb2.UploadMetadata(course_id=course, name=name, request_id=request_id, file_size=size)
-        message = ingest_service_pb2.UploadMaterialRequest(metadata=metadata)
-        sent = 0
-        progress(sent, size)
-        while await _send(call, message) and (chunk := await asyncio.to_thread(file.read, CHUNK_BYTES)):
-            message = ingest_service_pb2.UploadMaterialRequest(chunk=chunk)
-            sent += len(chunk)
+        async with UploadCall(
+            connection.ingest, metadata, identity=connection.identity, stall_seconds=STALL_SECONDS
+        ) as call:
+            sent = 0
             progress(sent, size)
-        async with asyncio.timeout(STALL_SECONDS):
-            await call.done_writing()
-            return (await call).material
-    except grpc.aio.AioRpcError as error:
-        raise answers[0] if answers else error from None
+            while (chunk := await asyncio.to_thread(file.read, CHUNK_BYTES)) and await call.send(chunk):
+                sent += len(chunk)
+                progress(sent, size)
+            return await call.finish()
     finally:
-        call.cancel()
         file.close()
-
-
-async def _send(call: UploadCall, message: ingest_service_pb2.UploadMaterialRequest) -> bool:
-    """Whether it was sent. False when the service has answered before the end."""
-    try:
-        async with asyncio.timeout(STALL_SECONDS):
-            await call.write(message)
-    except (grpc.aio.AioRpcError, asyncio.InvalidStateError):
-        return False
-    return True
-
-
-def refusals_as_they_come(call: UploadCall) -> list[grpc.aio.AioRpcError]:
-    """Filled with the service's refusal at the moment it comes.
-
-    A write that fails because the service has refused the upload makes grpc.aio replace the refusal by an INTERNAL of its own (grpc/grpc#36066), before or
-    after it came. The callback is run at once by both, and the call's getters have then nothing to wait for.
-    """
-    answers: list[grpc.aio.AioRpcError] = []
-
-    def note(_: object) -> None:
-        code, details = _settled(call.code()), _settled(call.details())
-        if code is not grpc.StatusCode.OK and details != "Internal error from Core":
-            initial, trailing = _settled(call.initial_metadata()), _settled(call.trailing_metadata())
-            answers.append(grpc.aio.AioRpcError(code, initial, trailing, details))
-
-    call.add_done_callback(note)
-    return answers
-
-
-def _settled(coroutine: Coroutine[Any, Any, T]) -> T:
-    """The result of a coroutine that does not wait. Raises RuntimeError for one that does."""
-    try:
-        coroutine.send(None)
-    except StopIteration as stop:
-        result: T = stop.value
-        return result
-    coroutine.close()
-    raise RuntimeError("the call has not ended yet")

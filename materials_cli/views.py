@@ -16,10 +16,11 @@ from typing import Any, Self
 
 from materials.v1 import material_pb2 as pb
 
-from materials_cli.documents import Document, document, error_document, to_json
+from materials_cli.documents import error_document, to_json
 from materials_cli.errors import CommandError, MaterialFailed
 from materials_cli.presentation import print_error, print_notice, print_plain, size_text, state_text
 from materials_cli.watching import ended
+from servicekit.documents import Document, document
 
 
 class View(AbstractContextManager["View"]):

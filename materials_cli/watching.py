@@ -13,9 +13,9 @@ import grpc
 from materials.v1 import material_pb2, status_service_pb2
 
 from materials_cli.connection import Connection
-from materials_cli.refusals import status_of
 from materials_cli.retrying import Attempts
 from servicekit.errors import reason_of_status
+from servicekit.refusals import status_of
 
 _ENDED = (material_pb2.PROCESSING_STATUS_COMPLETED, material_pb2.PROCESSING_STATUS_FAILED)
 

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 from servicekit.identity import ServiceTokens, TokenVerifier
+from servicekit.interceptor import CallInterceptor
 from servicekit.logs import configure_logs
+from servicekit.owner_limits import OwnerRequests
 from servicekit.settings import ServiceSettings
 from servicekit.tracing import configure_tracing
 
@@ -22,6 +24,13 @@ def token_verifier(settings: ServiceSettings) -> TokenVerifier:
         audience=settings.auth_audience,
         issuer=settings.auth_issuer,
         service_secret=settings.service_token_secret.get_secret_value(),
+    )
+
+
+def call_interceptor(settings: ServiceSettings) -> CallInterceptor:
+    """What every call of this service goes through, by its settings. Raises as `token_verifier`."""
+    return CallInterceptor(
+        token_verifier(settings), OwnerRequests(settings.owner_requests_per_second, settings.owner_request_burst)
     )
 
 

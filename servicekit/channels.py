@@ -5,14 +5,22 @@ An endpoint is `host:port`, several of them with commas (replicas, tried in turn
 
 from __future__ import annotations
 
+import asyncio
 import json
+from collections import deque
 from collections.abc import Callable
 from typing import Any
 
 import grpc
 
+from servicekit.tls import CurrentTls, TlsContents, TlsFiles, channel_credentials, load
+
 #: Both directions, both sides.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+#: How often a peer's channel looks for renewed certificates.
+RENEWAL_CHECK_SECONDS = 10.0
+#: Channels with certificates of before that are kept for the calls under way on them; without any, gRPC lets go of their connections after a while.
+MAX_RETIRED_CHANNELS = 4
 #: Unary calls that met UNAVAILABLE are tried again by the channel, with jittered exponential backoff; never streams. So are those that a server
 #: CANCELLED: that is what becomes of calls it had received and not yet looked at when it was told to stop. A caller's own cancellation is not repeated.
 _SERVICE_CONFIG: dict[str, Any] = {
@@ -56,9 +64,22 @@ def target_of(endpoint: str) -> str:
     return "ipv4:" + endpoint.replace(" ", "") if "," in endpoint else endpoint
 
 
-def open_channel(endpoint: str) -> grpc.aio.Channel:
-    """An asynchronous channel; connects when first used and again whenever needed."""
-    return grpc.aio.insecure_channel(target_of(endpoint), options=CHANNEL_OPTIONS)
+def open_channel(endpoint: str, tls: TlsFiles | None = None) -> grpc.aio.Channel:
+    """An asynchronous channel; connects when first used and again whenever needed. By TLS when there is an authority to check the peer against.
+
+    Raises ValueError when the files are of no use.
+    """
+    if tls is None or tls.authority is None:
+        return grpc.aio.insecure_channel(target_of(endpoint), options=CHANNEL_OPTIONS)
+    return _secure_channel(endpoint, load(tls), tls.server_name)
+
+
+def _secure_channel(endpoint: str, contents: TlsContents, server_name: str) -> grpc.aio.Channel:
+    # The authority is what the certificate is checked against. That of several addresses is their whole list, which no certificate carries.
+    name = [("grpc.default_authority", server_name)] if server_name else []
+    return grpc.aio.secure_channel(
+        target_of(endpoint), channel_credentials(contents), options=[*CHANNEL_OPTIONS, *name]
+    )
 
 
 def bearer(token: str) -> list[tuple[str, str]]:
@@ -67,27 +88,56 @@ def bearer(token: str) -> list[tuple[str, str]]:
 
 
 class Peer:
-    """A part: one channel to a peer service and the identity to call it with."""
+    """A part: one channel to a peer service and the identity to call it with.
 
-    def __init__(self, endpoint: str, token: Callable[[], str]) -> None:
+    `tls` as for `open_channel`. Renewed certificates are taken up: the channel is then another one, so take it anew for each call.
+    """
+
+    def __init__(self, endpoint: str, token: Callable[[], str], tls: TlsFiles | None = None) -> None:
+        """Raises ValueError when the files of `tls` are of no use."""
         self._endpoint, self._token = endpoint, token
+        self._server_name = tls.server_name if tls is not None else ""
+        self._tls = CurrentTls(tls) if tls is not None and tls.authority is not None else None
         self._channel: grpc.aio.Channel | None = None
+        self._retired: deque[grpc.aio.Channel] = deque()
+        self._renewing: asyncio.Task[None] | None = None
 
     @property
     def channel(self) -> grpc.aio.Channel:
         """The channel; made on first use, inside the running event loop."""
         if self._channel is None:
-            self._channel = open_channel(self._endpoint)
+            self._channel = (
+                open_channel(self._endpoint)
+                if self._tls is None
+                else _secure_channel(self._endpoint, self._tls.contents, self._server_name)
+            )
         return self._channel
 
     def metadata(self) -> list[tuple[str, str]]:
         """This service's identity for one call."""
         return bearer(self._token())
 
-    async def start(self, tasks: Any) -> None:
+    async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Nothing to wait for: gRPC connects by itself."""
+        if self._tls is not None:
+            self._renewing = tasks.create_task(self._follow_renewals(self._tls), name="peer-certificates")
 
     async def stop(self) -> None:
-        """Closes the channel and whatever runs on it."""
+        """Closes the channels and whatever runs on them."""
+        if self._renewing is not None:
+            self._renewing.cancel()
+            await asyncio.wait([self._renewing])
         if self._channel is not None:
             await self._channel.close()
+        while self._retired:
+            await self._retired.popleft().close()
+
+    async def _follow_renewals(self, tls: CurrentTls) -> None:
+        """Lets new calls use the renewed certificates, and those under way end by themselves."""
+        while True:
+            await asyncio.sleep(RENEWAL_CHECK_SECONDS)
+            if await asyncio.to_thread(tls.renewed) is not None and self._channel is not None:
+                self._retired.append(self._channel)
+                self._channel = None
+            while len(self._retired) > MAX_RETIRED_CHANNELS:
+                await self._retired.popleft().close()

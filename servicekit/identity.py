@@ -39,6 +39,7 @@ class Caller:
     courses: Mapping[str, str] = field(default_factory=dict)
     is_service: bool = False
     is_operator: bool = False
+    expires_at: int = 0  # Unix seconds
     token: str = field(default="", repr=False)
 
     def may_read_course(self, course_id: str) -> bool:
@@ -135,7 +136,7 @@ class TokenVerifier:
         claims = self._decode(token, self._service_secret, ["HS256"], SERVICE_ISSUER, SERVICE_CLOCK_LEEWAY_SECONDS)
         if claims.get("role") != "service":
             raise ValueError("not a service token")
-        return Caller(subject=claims["sub"], is_service=True, token=token)
+        return Caller(subject=claims["sub"], is_service=True, expires_at=int(claims["exp"]), token=token)
 
     async def _user_claims(self, token: str) -> dict[str, Any]:
         if self._hs256_secret and jwt.get_unverified_header(token).get("alg") == "HS256":
@@ -172,6 +173,7 @@ def _user(claims: dict[str, Any], token: str) -> Caller:
         subject=claims["sub"],
         courses={str(course): role for course, role in courses.items()},
         is_operator=operator,
+        expires_at=int(claims["exp"]),
         token=token,
     )
 

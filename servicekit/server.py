@@ -1,4 +1,4 @@
-"""The gRPC server as a part: health, reflection, keepalive, limits, drain.
+"""The gRPC server as a part: health, reflection, TLS, keepalive, limits, drain.
 
 Health: the server answers for "" (the process) and for each service by its full name, with Watch; a part may report its own name, such as "ai_brain", without
 making the process unhealthy. Drain: on stop, health turns NOT_SERVING, `on_drain` callbacks end the long streams so that their clients resume
@@ -11,6 +11,7 @@ service then ends with an error and is started afresh, as with every part that f
 from __future__ import annotations
 
 import asyncio
+import ipaddress
 from collections.abc import Callable, Sequence
 from typing import Any
 
@@ -23,6 +24,7 @@ from grpc_reflection.v1alpha import reflection
 from servicekit.channels import MAX_MESSAGE_BYTES
 from servicekit.interceptor import CallInterceptor
 from servicekit.settings import ServiceSettings
+from servicekit.tls import CurrentTls, server_credentials, valid_until
 
 log = structlog.get_logger()
 
@@ -91,7 +93,7 @@ class GrpcServer:
         self._serving: asyncio.Task[None] | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Listens. Raises RuntimeError when the address cannot be had."""
+        """Listens. Raises RuntimeError when the address cannot be had, ValueError when the certificates are of no use."""
         server = grpc.aio.server(
             interceptors=[self._interceptor],
             options=SERVER_OPTIONS,
@@ -105,7 +107,7 @@ class GrpcServer:
             [*names, health_pb2.DESCRIPTOR.services_by_name["Health"].full_name, reflection.SERVICE_NAME], server
         )
         address = self._settings.listen_address
-        if server.add_insecure_port(address) == 0:
+        if self._add_port(server, address) == 0:
             raise RuntimeError(f"cannot listen on {address}; is another process there? Set LISTEN_ADDRESS.")
         await server.start()
         self._server = server
@@ -113,6 +115,20 @@ class GrpcServer:
         for name in ["", *names]:
             await self._health.set(name, True)
         log.info("listening", address=address)
+
+    def _add_port(self, server: grpc.aio.Server, address: str) -> int:
+        tls = self._settings.tls()
+        if tls is None or tls.certificate is None:
+            if not is_loopback(address):
+                log.info(
+                    "no TLS here: leave it so only behind a mesh or proxy, else set TLS_CERT_FILE", address=address
+                )
+            return server.add_insecure_port(address)
+        current = CurrentTls(tls)
+        log.info("TLS is on", mutual=tls.require_client_certificate, valid_until=valid_until(current.contents))
+        return server.add_secure_port(
+            address, server_credentials(current, require_client_certificate=tls.require_client_certificate)
+        )
 
     async def stop(self) -> None:
         """Drains: see the module's text."""
@@ -126,6 +142,15 @@ class GrpcServer:
         for drain in self._on_drain:
             drain()
         await server.stop(self._settings.shutdown_grace_seconds)
+
+
+def is_loopback(address: str) -> bool:
+    """Whether only this machine can reach a host:port."""
+    host = address.rpartition(":")[0].strip("[]")
+    try:
+        return ipaddress.ip_address(host).is_loopback
+    except ValueError:
+        return host == "localhost"
 
 
 async def _until_it_fails(server: grpc.aio.Server) -> None:

@@ -8,11 +8,14 @@ from __future__ import annotations
 
 import re
 import sys
+from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
+
+from servicekit.tls import TlsFiles, check_certificates, check_pair
 
 #: 128 bits, were they random; RFC 7518 section 3.2 asks for more, and for random ones.
 LEAST_KEY_CHARACTERS = 16
@@ -49,6 +52,33 @@ class ServiceSettings(BaseSettings):
     max_concurrent_calls: int = Field(
         10_000, gt=0, description="calls served at once; more are refused with RESOURCE_EXHAUSTED"
     )
+    owner_requests_per_second: float = Field(
+        50.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="calls a second that one owner may make here, but for operators; more get OWNER_REQUEST_LIMIT; 0: no limit",
+    )
+    owner_request_burst: int = Field(
+        250, gt=0, description="calls that one owner may make at once, before OWNER_REQUESTS_PER_SECOND counts"
+    )
+
+    tls_cert_file: Path | None = Field(
+        None,
+        description="PEM file of this service's certificate, followed by those between it and the authority; with TLS_KEY_FILE the server speaks TLS alone",
+    )
+    tls_key_file: Path | None = Field(
+        None, validate_default=True, description="PEM file of that certificate's key, without a password"
+    )
+    tls_ca_file: Path | None = Field(
+        None,
+        description="PEM file of the authority that signed the peers' certificates; with it peers are called by TLS",
+    )
+    tls_require_client_certificate: bool = Field(
+        False, description="mutual TLS: only callers with a certificate of the authority in TLS_CA_FILE are let in"
+    )
+    tls_server_name: str = Field(
+        "", description="name that peers' certificates must carry; empty: the host they are called by"
+    )
 
     @field_validator("listen_address")
     @classmethod
@@ -81,6 +111,52 @@ class ServiceSettings(BaseSettings):
             raise ValueError("must not be AUTH_HS256_SECRET: whoever signs users' tokens could pass for a service")
         return secret
 
+    @field_validator("tls_cert_file", "tls_ca_file")
+    @classmethod
+    def _holds_certificates(cls, path: Path | None) -> Path | None:
+        if path is not None:
+            check_certificates(path)
+        return path
+
+    @field_validator("tls_key_file")
+    @classmethod
+    def _is_the_certificates_key(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if "tls_cert_file" not in info.data:  # Wrong, and told already.
+            return key
+        certificate: Path | None = info.data["tls_cert_file"]
+        if (certificate is None) != (key is None):
+            raise ValueError("set both TLS_CERT_FILE and TLS_KEY_FILE, or neither")
+        if certificate is not None and key is not None:
+            check_pair(certificate, key)
+        return key
+
+    @field_validator("tls_require_client_certificate")
+    @classmethod
+    def _can_check_clients(cls, required: bool, info: ValidationInfo) -> bool:
+        for name in ("tls_cert_file", "tls_ca_file"):
+            if required and info.data.get(name, "told already") is None:
+                raise ValueError(f"needs {name.upper()}")
+        return required
+
+    @field_validator("tls_server_name")
+    @classmethod
+    def _names_a_checked_peer(cls, name: str, info: ValidationInfo) -> str:
+        if name and info.data.get("tls_ca_file", "told already") is None:
+            raise ValueError("needs TLS_CA_FILE: without it no certificate is looked at")
+        return name
+
+    def tls(self) -> TlsFiles | None:
+        """For the server and the channels to peers; None when both use plain text."""
+        if self.tls_cert_file is None and self.tls_ca_file is None:
+            return None
+        return TlsFiles(
+            self.tls_cert_file,
+            self.tls_key_file,
+            self.tls_ca_file,
+            self.tls_require_client_certificate,
+            self.tls_server_name,
+        )
+
 
 def postgres_url(url: SecretStr) -> SecretStr:
     """For fields that name a database. Raises ValueError for what can never connect."""
@@ -94,6 +170,13 @@ def http_url(url: str) -> str:
     if not re.fullmatch(r"https?://[^\s/]+.*", url):
         raise ValueError("must begin with http:// or https:// and name a host")
     return url
+
+
+def peer_endpoint(endpoint: str, info: ValidationInfo) -> str:
+    """For fields that name a peer. Raises ValueError for several addresses when TLS has no name to look for in their certificates."""
+    if "," in endpoint and info.data.get("tls_ca_file") is not None and not info.data.get("tls_server_name"):
+        raise ValueError("several addresses need TLS_SERVER_NAME: the name that all their certificates carry")
+    return endpoint
 
 
 SettingsT = TypeVar("SettingsT", bound=ServiceSettings)

@@ -31,8 +31,8 @@ from materials.v1 import (
     status_service_pb2_grpc,
 )
 
-from materials_cli.uploading import refusals_as_they_come
 from servicekit.channels import bearer, open_channel
+from servicekit.upload_call import refusals_as_they_come
 from single_node.ports import candidate_ports, why_unusable
 
 START_SECONDS = 120.0
@@ -102,6 +102,7 @@ class LocalStack:
         channels = {
             name: open_channel(",".join(addresses) if every_replica else addresses[0])
             for name, addresses in self.facts["endpoints"].items()
+            if name != "gateway"  # It speaks HTTP.
         }
         try:
             yield Client(channels, bearer(token or self.facts["token"]))

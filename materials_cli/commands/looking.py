@@ -15,7 +15,7 @@ from materials.v1 import material_pb2, processor_service_pb2, status_service_pb2
 from materials_cli.brain_health import brain_is_away
 from materials_cli.commands.running import Course, Json, MaterialId, run
 from materials_cli.connection import CALL_SECONDS, STALL_SECONDS, Connection
-from materials_cli.documents import document, to_json
+from materials_cli.documents import to_json
 from materials_cli.errors import NotFound
 from materials_cli.presentation import (
     plain,
@@ -26,6 +26,7 @@ from materials_cli.presentation import (
     print_results,
 )
 from materials_cli.refusals import explained
+from servicekit.documents import document
 
 MAX_PAGE = 1_000
 

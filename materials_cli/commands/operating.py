@@ -9,13 +9,14 @@ from materials.v1 import status_service_pb2
 
 from materials_cli.commands.running import DEFAULT_RETRIES, Json, Retries, run, run_with_view
 from materials_cli.connection import CALL_SECONDS, Connection
-from materials_cli.documents import document, to_json
+from materials_cli.documents import to_json
 from materials_cli.presentation import console, print_notice
 from materials_cli.queue_report import Queue, pause_text, print_queue
 from materials_cli.queue_watch import QueueScreen, watch_queue
 from materials_cli.refusals import explained
 from materials_cli.retrying import Attempts, Backoff
 from materials_cli.views import LinesView, View
+from servicekit.documents import document
 
 
 def queue(

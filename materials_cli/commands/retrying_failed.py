@@ -9,10 +9,11 @@ from materials.v1 import material_pb2, status_service_pb2
 
 from materials_cli.commands.running import run
 from materials_cli.connection import CALL_SECONDS, Connection
-from materials_cli.documents import document, short_name, to_json
+from materials_cli.documents import to_json
 from materials_cli.errors import CommandError, WrongUsage
 from materials_cli.presentation import print_notice
 from materials_cli.refusals import explained
+from servicekit.documents import document, numbers_by_name
 
 TELL_SECONDS = 2.0
 _REASONS = material_pb2.FailureReason.DESCRIPTOR
@@ -37,7 +38,7 @@ class Tally:
 
 def failure_reason(name: str) -> material_pb2.FailureReason.ValueType:
     """The contract's value by its name without prefix, upper or lower case, with `-` or `_`. Raises WrongUsage."""
-    known = {short: number for number in _REASONS.values_by_number if (short := short_name(_REASONS, number))}
+    known = numbers_by_name(_REASONS)
     number = known.get(name.strip().lower().replace("-", "_"))
     if number is None:
         raise WrongUsage(f"there is no failure reason '{name}'; known are {', '.join(sorted(known))}")

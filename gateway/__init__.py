@@ -1,0 +1,1 @@
+"""HTTP, server-sent events and the web page: a translation of the same gRPC calls."""

@@ -1,0 +1,67 @@
+"""The ASGI application: routes, layers, and what the routes are given."""
+
+from __future__ import annotations
+
+from importlib.metadata import version
+
+from fastapi import FastAPI
+from starlette.middleware.cors import CORSMiddleware
+from starlette.staticfiles import StaticFiles
+
+from gateway import content_routes, event_routes, material_routes, page_routes, problems, reading_routes, session_routes
+from gateway.callers import Callers
+from gateway.event_streams import EventStreams
+from gateway.page_routes import STATIC, Liveness
+from gateway.request_layers import BoundedBodies, BoundedRequests, RequestContext, SafeHeaders
+from gateway.sealing import Sealer
+from gateway.services import Services
+from gateway.settings import GatewaySettings
+from gateway.tickets import Tickets
+
+_ABOUT = """Upload study material, watch it being read, search the course by meaning.
+
+Every call but `/healthz` and this document needs `Authorization: Bearer <token>`, or the cookie that `POST /session` sets. Errors are problem
+details (RFC 9457) with the reasons of the gRPC contract; 429 and 503 come with `Retry-After`."""
+
+
+def build_app(
+    settings: GatewaySettings,
+    *,
+    services: Services,
+    callers: Callers,
+    tickets: Tickets,
+    cookies: Sealer,
+    event_streams: EventStreams,
+    liveness: Liveness,
+) -> FastAPI:
+    """Everything over HTTP."""
+    app = FastAPI(
+        title="Course materials",
+        version=version("course-materials"),
+        description=_ABOUT,
+        # Their pages load scripts from elsewhere.
+        docs_url=None,
+        redoc_url=None,
+        # A path with a slash too many is no other path.
+        redirect_slashes=False,
+    )
+    app.state.services, app.state.callers, app.state.tickets = services, callers, tickets
+    app.state.cookies, app.state.event_streams, app.state.liveness = cookies, event_streams, liveness
+    for routes in (material_routes, content_routes, reading_routes, event_routes, session_routes, page_routes):
+        app.include_router(routes.router)
+    app.mount("/static", StaticFiles(directory=STATIC), name="static")
+    problems.add_handlers(app)
+    # The last one added is the outermost.
+    app.add_middleware(BoundedBodies, idle_seconds=settings.body_idle_seconds)
+    if origins := settings.allowed_origins():
+        app.add_middleware(
+            CORSMiddleware,
+            allow_origins=origins,
+            allow_methods=["GET", "HEAD", "POST", "DELETE"],
+            allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range"],
+            expose_headers=["Location", "Link", "Retry-After", "ETag", "Content-Disposition", "Content-Range"],
+        )
+    app.add_middleware(BoundedRequests, most=settings.max_http_requests)
+    app.add_middleware(SafeHeaders)
+    app.add_middleware(RequestContext)
+    return app

@@ -1,0 +1,44 @@
+"""The composition root of the gateway."""
+
+from __future__ import annotations
+
+from gateway.app import build_app
+from gateway.callers import Callers
+from gateway.event_streams import EventStreams
+from gateway.http_server import HttpServer
+from gateway.page_routes import Liveness
+from gateway.sealing import Sealer
+from gateway.services import Services
+from gateway.settings import GatewaySettings
+from gateway.tickets import Tickets
+from servicekit.bootstrap import service_tokens, token_verifier
+from servicekit.channels import Peer
+from servicekit.manager import ServiceManager
+
+
+def build(settings: GatewaySettings) -> ServiceManager:
+    """All parts of one replica, in start order."""
+    own_token = service_tokens("gateway", settings).current
+    ingest = Peer(settings.ingest_endpoint, own_token, settings.tls())
+    status = Peer(settings.status_endpoint, own_token, settings.tls())
+    processor = Peer(settings.processor_endpoint, own_token, settings.tls())
+    services = Services(ingest=ingest, status=status, processor=processor)
+    secret = settings.service_token_secret.get_secret_value()
+    cookies = Sealer(secret, "session cookies")
+    tickets = Tickets(Sealer(secret, "tickets"), services)
+    event_streams, liveness = EventStreams(settings.event_keepalive_seconds), Liveness()
+    app = build_app(
+        settings,
+        services=services,
+        callers=Callers(token_verifier(settings), cookies, tickets),
+        tickets=tickets,
+        cookies=cookies,
+        event_streams=event_streams,
+        liveness=liveness,
+    )
+    manager = ServiceManager("gateway", stop_timeout=settings.shutdown_grace_seconds + 3.0)
+    manager.add("ingest channel", ingest)
+    manager.add("status channel", status)
+    manager.add("processor channel", processor)
+    manager.add("http server", HttpServer(settings, app, on_drain=[liveness.drain, event_streams.drain]))
+    return manager
