@@ -3,13 +3,12 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Iterator
+from functools import lru_cache
 from typing import Annotated, Any
 
 from fastapi import APIRouter, Header, Query, Request
 from materials.v1 import material_pb2
 from materials.v1 import status_service_pb2 as pb
-from sse_starlette import ServerSentEvent
 from starlette.responses import Response
 
 from gateway.answers import problem_answers
@@ -17,6 +16,7 @@ from gateway.callers import EventsCaller
 from gateway.event_streams import EventStreams, problem_event
 from gateway.paths import CourseId, MaterialId
 from gateway.representations import Material
+from gateway.server_sent_events import event
 from gateway.services import CALL_SECONDS, Services, identity, refusals
 from gateway.watches import Watch
 from servicekit.refusals import Refusal
@@ -71,10 +71,9 @@ async def material_events(
     )
     await watch.begin()
 
-    def events_of(message: pb.WatchMaterialResponse) -> Iterator[ServerSentEvent]:
-        yield _material_event(message.material, str(message.material.revision))
-        if ended(message):
-            yield ServerSentEvent(event="end", data="{}")
+    def events_of(message: pb.WatchMaterialResponse) -> bytes:
+        change = _material_event(message.material, str(message.material.revision))
+        return change + event("end", "{}") if ended(message) else change
 
     def ended(message: pb.WatchMaterialResponse) -> bool:
         return message.material.processing_status in ENDED
@@ -108,32 +107,39 @@ async def course_events(
     )
     await watch.begin()
     streams: EventStreams = request.app.state.event_streams
-    return streams.response(watch, _course_events, lambda _: False)
+    return streams.response(watch, _course_event, lambda _: False)
 
 
-def _course_events(message: pb.WatchCourseResponse) -> Iterator[ServerSentEvent]:
+def _course_event(message: pb.WatchCourseResponse) -> bytes:
     # Within a snapshot nothing can be resumed after: no id.
-    event_id = message.resume_token or None
     match message.WhichOneof("change"):
         case "material":
-            yield _material_event(message.material, event_id)
+            return _material_event(message.material, message.resume_token)
         case "deleted_material_id":
-            yield _deleted_event(message.deleted_material_id, event_id)
+            return _deleted_event(message.deleted_material_id, message.resume_token)
         case "snapshot_complete":
-            yield ServerSentEvent(event="snapshot_complete", data="{}", id=event_id)
+            return event("snapshot_complete", "{}", message.resume_token)
+        case _:  # of a later contract
+            return b""
 
 
-def _end_of(material_id: str, refusal: Refusal) -> ServerSentEvent:
+def _end_of(material_id: str, refusal: Refusal) -> bytes:
     """What a watch that was refused in its middle tells: a material that has gone was deleted."""
     return _deleted_event(material_id) if refusal.reason == "MATERIAL_NOT_FOUND" else problem_event(refusal)
 
 
-def _deleted_event(material_id: str, event_id: str | None = None) -> ServerSentEvent:
-    return ServerSentEvent(event="deleted", data=json.dumps({"id": material_id}), id=event_id)
+def _deleted_event(material_id: str, event_id: str = "") -> bytes:
+    return event("deleted", json.dumps({"id": material_id}), event_id)
 
 
-def _material_event(material: material_pb2.Material, event_id: str | None) -> ServerSentEvent:
-    return ServerSentEvent(event="material", data=Material.of(material).model_dump_json(), id=event_id)
+def _material_event(material: material_pb2.Material, event_id: str) -> bytes:
+    return event("material", _material_json(material.SerializeToString()), event_id)
+
+
+@lru_cache(maxsize=1024)
+def _material_json(serialized: bytes) -> str:
+    """A state's JSON: made once for all who watch it."""
+    return Material.of(material_pb2.Material.FromString(serialized)).model_dump_json()
 
 
 def _revision(event_id: str | None) -> int:

@@ -1,93 +1,131 @@
-"""Server-sent events of a watch: one stream for one client, until the watch ends, the client goes, or the gateway stops."""
+"""Event streams of watches: one for one client, until the watch ends, the client goes, or the gateway stops.
+
+Two tasks a stream: one passes on what the watch brings, the other keeps the stream alive and ends the watch when the client has gone.
+"""
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import AsyncIterator, Callable, Iterable
+from collections.abc import AsyncIterator, Callable
 from typing import Any, TypeVar
 
 import structlog
-from sse_starlette import EventSourceResponse, ServerSentEvent
+from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
-from gateway import problems
+from gateway.problems import of_refusal
+from gateway.server_sent_events import KEEP_ALIVE, MEDIA_TYPE, event, opening
 from gateway.services import Refused
 from gateway.watches import Watch
+from servicekit.memory import trim_heap
 from servicekit.refusals import Refusal
 
 log = structlog.get_logger()
 
-#: What browsers wait before they come back, in milliseconds.
+#: What browsers wait before they come back.
 RETRY_MILLISECONDS = 1000
-_HEADERS = {"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"}
-
+#: After so many streams have gone, what they held is given back to the system.
+TRIM_AFTER = 100
+TRIM_SECONDS = 1.0
 
 Message = TypeVar("Message")
 
 
-def problem_event(refusal: Refusal) -> ServerSentEvent:
+def problem_event(refusal: Refusal) -> bytes:
     """Told, and left to the client: it comes back and gets the same as an HTTP status, or is served."""
-    return ServerSentEvent(event="problem", data=json.dumps(problems.of_refusal(refusal)))
+    return event("problem", json.dumps(of_refusal(refusal)))
 
 
 class EventStreams:
     """All open streams of this replica. `keepalive`: seconds between comments on a quiet stream."""
 
     def __init__(self, keepalive: float) -> None:
-        self._keepalive = keepalive
+        self.keepalive = keepalive
         self._open: set[Watch[Any]] = set()
+        self._gone = 0
 
     def drain(self) -> None:
         """Ends every stream: its client resumes at another replica."""
-        for watch in self._open:
+        for watch in tuple(self._open):
             watch.end()
 
     def response(
         self,
         watch: Watch[Message],
-        events_of: Callable[[Message], Iterable[ServerSentEvent]],
+        events_of: Callable[[Message], bytes],
         is_last: Callable[[Message], bool],
-        refused: Callable[[Refusal], ServerSentEvent] = problem_event,
-    ) -> EventSourceResponse:
+        refused: Callable[[Refusal], bytes] = problem_event,
+    ) -> Response:
         """The stream of a watch that has begun: `events_of` a message; after a message that `is_last`, or the event of a refusal, it ends."""
 
-        async def events() -> AsyncIterator[ServerSentEvent]:
-            yield ServerSentEvent(retry=RETRY_MILLISECONDS, comment="live status")
+        async def events() -> AsyncIterator[bytes]:
+            yield opening(RETRY_MILLISECONDS)
             try:
                 async for message in watch.messages():
-                    for event in events_of(message):
-                        yield event
+                    yield events_of(message)
                     if is_last(message):
                         return
             except Refused as error:
                 log.info("watch refused", reason=error.refusal.reason, message=error.refusal.message)
                 yield refused(error.refusal)
 
-        return _WatchResponse(
-            self._open,
-            watch,
-            events(),
-            ping=self._keepalive,
-            ping_message_factory=lambda: ServerSentEvent(comment="keep-alive"),
-            headers=_HEADERS,
-            sep="\n",
-        )
+        return _EventStream(self, watch, events())
+
+    def opened(self, watch: Watch[Any]) -> None:
+        """A client is served with it."""
+        self._open.add(watch)
+
+    def closed(self, watch: Watch[Any]) -> None:
+        """Nobody is any more: it is ended."""
+        watch.end()
+        self._open.discard(watch)
+        self._gone += 1
+        if self._gone == TRIM_AFTER:
+            asyncio.get_running_loop().call_later(TRIM_SECONDS, self._trim)
+
+    def _trim(self) -> None:
+        self._gone = 0
+        trim_heap()
 
 
-class _WatchResponse(EventSourceResponse):
+class _EventStream(Response):
     """The watch is ended here and not in the generator of events: one that was never started, since the client had gone before the first byte, never runs
     its `finally`."""
 
-    def __init__(
-        self, open_watches: set[Watch[Any]], watch: Watch[Any], content: AsyncIterator[ServerSentEvent], **named: Any
-    ) -> None:
-        super().__init__(content, **named)
-        self._open, self._watch = open_watches, watch
+    media_type = MEDIA_TYPE
+
+    def __init__(self, streams: EventStreams, watch: Watch[Any], events: AsyncIterator[bytes]) -> None:
+        super().__init__(headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"})
+        del self.headers["content-length"]
+        self._streams, self._watch, self._events = streams, watch, events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        self._open.add(self._watch)
+        """Sends what comes, until the end."""
+        self._streams.opened(self._watch)
+        attending = asyncio.create_task(self._attend(receive, send))
         try:
-            await super().__call__(scope, receive, send)
+            await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
+            async for chunk in self._events:
+                await _send(send, chunk)
+            await _send(send, b"", more=False)
         finally:
-            self._open.discard(self._watch)
-            self._watch.end()
+            self._streams.closed(self._watch)
+            attending.cancel()
+            await asyncio.wait([attending])
+
+    async def _attend(self, receive: Receive, send: Send) -> None:
+        while True:
+            try:
+                async with asyncio.timeout(self._streams.keepalive):
+                    message = await receive()
+            except TimeoutError:
+                await _send(send, KEEP_ALIVE)
+                continue
+            if message["type"] == "http.disconnect":
+                self._watch.end()
+                return
+
+
+async def _send(send: Send, chunk: bytes, *, more: bool = True) -> None:
+    await send({"type": "http.response.body", "body": chunk, "more_body": more})

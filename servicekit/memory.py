@@ -50,14 +50,15 @@ class ProcessMemory:
         # glibc keeps what a peak has left free in it: without this a process that was short once might stay so, with nothing to do.
         if is_short(self._resident(), self._limit) and time.monotonic() - self._trimmed_at >= TRIM_EVERY_SECONDS:
             self._trimmed_at = time.monotonic()
-            _trim_heap()
+            trim_heap()
         return is_short(self._resident(), self._limit)
 
     def _resident(self) -> int:
         return int(self._statm.read_text().split()[1]) * os.sysconf("SC_PAGE_SIZE")
 
 
-def _trim_heap() -> None:
+def trim_heap() -> None:
+    """Gives what glibc has kept of a peak back to the system. Takes some milliseconds for each 100 MiB."""
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, others give back by themselves
     if trim is not None:
         trim(0)
