@@ -16,17 +16,17 @@ from single_node.stack import SERVICES
 
 HELP = """Start the whole system on this machine and keep it up until Ctrl-C or SIGTERM.
 
-Postgres with pgvector, a NATS server, the local AI Brain and the services
-start as processes of their own, on loopback only; no root, Docker or network
-is needed. A process that dies is started again. Everything is kept in the
-data directory: start again on it and your materials are still there; delete
-it to start from nothing.
+Postgres with pgvector, a NATS server, the local AI Brain, the services and
+the gateway with its page start as processes of their own, on loopback only;
+no root, Docker or network is needed. A process that dies is started again.
+Everything is kept in the data directory: start again on it and your
+materials are still there; delete it to start from nothing.
 
 \b
 Examples:
   python -m single_node
   python -m single_node --data-dir /tmp/trial --replicas processor=2,status=2
-  python -m single_node --port ingest=50051 --port status=50052
+  python -m single_node --port gateway=8000 --port status=50052
   AI_BRAIN_ENDPOINT=http://gpu.example:8001 python -m single_node
 
 \b
@@ -34,7 +34,8 @@ Every setting of the services is passed on to them, among them
   AI_BRAIN_ENDPOINT   an AI Brain elsewhere; none is started here then
   OBJECT_STORE_URL    where files go (default: the data directory)
   LOG_LEVEL, AI_BRAIN_TIMEOUT, MAX_UPLOAD_BYTES, PROCESSOR_SLOTS, ...
-Addresses, database URLs and keys are set here and cannot be overridden.
+Addresses, database URLs and keys are set here and cannot be overridden; on
+loopback nothing speaks TLS.
 
 \b
 In the data directory:
@@ -60,7 +61,8 @@ def start(
     port: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME=N", help="The port of a part (ingest, status, processor-2, nats, …); a free one otherwise."
+            metavar="NAME=N",
+            help="The port of a part (ingest, status, processor-2, nats, …); else the one it had before, or a free one: 8080 for the gateway, if it can be.",
         ),
     ] = None,
     via: Annotated[

@@ -12,8 +12,10 @@ from pathlib import Path
 from urllib.parse import urlsplit
 
 from rich.console import Console
+from rich.text import Text
 
 from single_node.leftovers import RunningProcess
+from single_node.sign_in import PageLink
 from single_node.stack import Stack
 
 #: Where the `materials` command looks when nothing names a stack.
@@ -52,10 +54,19 @@ def as_json(announcement: Announcement) -> str:
     )
 
 
-def show(announcement: Announcement, console: Console, *, stack_file: Path, logs: Path, seconds: float) -> None:
-    """For people: where everything is and three commands to try."""
+def show(
+    announcement: Announcement, console: Console, *, page: PageLink | None, stack_file: Path, logs: Path, seconds: float
+) -> None:
+    """For people: the page first, then where everything is and three commands to try."""
     stack = announcement.stack
+    materials = shlex.quote(materials_command())
+    if stack_file.resolve() != FOUND_BY_ITSELF.resolve():
+        materials = f"MATERIALS_STACK={shlex.quote(str(stack_file))} {materials}"
     console.print(f"[bold green]Ready[/] after {seconds:.1f} s. Ctrl-C stops everything.\n")
+    if page is not None:
+        console.print(Text.assemble(("Open in your browser:", "bold"), " ", (page.url, "bold cyan")), soft_wrap=True)
+        hint = "works once, for 10 minutes; `{} open` gives another" if page.signs_in else "`{} open` signs you in"
+        console.print(f"  ({hint.format(materials)})\n", soft_wrap=True, markup=False, highlight=False)
     places = {
         **{name: ", ".join(addresses) for name, addresses in stack.endpoints.items()},
         "brain": stack.brain_url,
@@ -70,9 +81,6 @@ def show(announcement: Announcement, console: Console, *, stack_file: Path, logs
     console.print("\n[bold]Token[/] of demo-user, editor of every course:")
     console.print(f"  {announcement.token}\n", soft_wrap=True, markup=False, highlight=False)
     console.print("[bold]Try[/] in another terminal:", soft_wrap=True)
-    materials = shlex.quote(materials_command())
-    if stack_file.resolve() != FOUND_BY_ITSELF.resolve():
-        materials = f"MATERIALS_STACK={shlex.quote(str(stack_file))} {materials}"
     for command in (
         f"{materials} upload FILE --course demo --watch",
         f'{materials} search "your question" --course demo',

@@ -27,6 +27,7 @@ from single_node.options import Options
 from single_node.postgres_account import current_account
 from single_node.private_files import write_private
 from single_node.readiness import BrainActive, NotReadyYet, ask
+from single_node.sign_in import PageLink, page_link
 from single_node.stack import (
     SERVICES,
     Programs,
@@ -73,6 +74,7 @@ class _Run:
         self._stop = stop
         self._began = time.monotonic()
         self._announced: Stack | None = None
+        self._page: PageLink | None = None
         self._token = self._service_token = ""
 
     async def run(self) -> None:
@@ -134,6 +136,7 @@ class _Run:
                 part_names(self._definitions, self._options.replicas, own_brain=own_brain),
                 asked=self._options.ports,
                 remembered=ports.load_ports(directory.ports),
+                preferred={each.name: each.preferred_port for each in self._definitions if each.preferred_port},
                 candidates=ports.candidate_ports(random.Random()),
                 why_unusable=ports.why_unusable,
             )
@@ -154,6 +157,8 @@ class _Run:
             await supervisor.start(stack.services)
             if not own_brain:
                 await _mention_absent_brain(stack.brain_url)
+            if "gateway" in stack.endpoints and not self._options.as_json:
+                self._page = await page_link(stack.endpoints["gateway"][0], self._token)
         except SingleNodeError as failure:
             return failure
         except OSError as error:
@@ -205,6 +210,7 @@ class _Run:
             show(
                 announcement,
                 Console(),
+                page=self._page,
                 stack_file=self._directory.stack,
                 logs=self._directory.logs,
                 seconds=time.monotonic() - self._began,

@@ -192,7 +192,9 @@ def main(arguments: Sequence[str]) -> int:
     except KeyboardInterrupt:
         console.print("interrupted")
         return 130
-    console.print("\nNow try [bold]make run[/]: the same, and it stays up for you.")
+    console.print(
+        "\nNow try [bold]make run[/]: the same, and it stays up for you, with a page to open in your browser."
+    )
     return 0
 
 

@@ -1,4 +1,4 @@
-"""Which port each part listens on: as asked for, else the one it had the last time, else a free one.
+"""Which port each part listens on: as asked for, else the one it had the last time, else the one it prefers, else a free one.
 
 Free ports are taken from below the range that the kernel gives to outgoing connections. A port inside it can be lost to some
 client's connection while its server restarts, and a client that retries a dead server on it may even connect to itself.
@@ -26,6 +26,7 @@ def assign_ports(
     *,
     asked: Mapping[str, int],
     remembered: Mapping[str, int],
+    preferred: Mapping[str, int],
     candidates: Iterator[int],
     why_unusable: Callable[[int], str | None],
 ) -> dict[str, int]:
@@ -45,7 +46,7 @@ def assign_ports(
     for name in names:
         if name in assigned:
             continue
-        known = remembered.get(name)
+        known = remembered.get(name, preferred.get(name))
         if known is not None and known not in assigned.values() and why_unusable(known) is None:
             assigned[name] = known
             continue

@@ -51,7 +51,14 @@ class GrpcServing:
     target: str
 
 
-Readiness = PostgresAccepts | NatsGreets | BrainActive | GrpcServing
+@dataclass(frozen=True)
+class HttpServing:
+    """`GET {url}/healthz` answers 200."""
+
+    url: str
+
+
+Readiness = PostgresAccepts | NatsGreets | BrainActive | GrpcServing | HttpServing
 
 
 class NotReadyYet(Exception):
@@ -91,6 +98,8 @@ async def ask(readiness: Readiness) -> None:
                     await _ask_brain(url)
                 case GrpcServing(target):
                     await _ask_grpc(target)
+                case HttpServing(url):
+                    await _ask_http(url)
                 case _:
                     assert_never(readiness)
     except TimeoutError:
@@ -132,15 +141,28 @@ async def _ask_nats(host: str, port: int) -> None:
 
 
 async def _ask_brain(url: str) -> None:
+    reply = await _get(url.rstrip("/") + "/")
+    try:
+        status = reply.json().get("status") if reply.status_code == httpx.codes.OK else None
+    except (ValueError, AttributeError) as error:
+        raise NotReadyYet(str(error)) from None
+    if status != "Active":
+        raise NotReadyYet(f"HTTP {reply.status_code} with status {status!r} instead of 'Active'")
+
+
+async def _ask_http(url: str) -> None:
+    reply = await _get(f"{url}/healthz")
+    if reply.status_code != httpx.codes.OK:
+        raise NotReadyYet(f"HTTP {reply.status_code}")
+
+
+async def _get(url: str) -> httpx.Response:
     try:
         # trust_env: a proxy for the outside world has no business between two processes of one machine.
         async with httpx.AsyncClient(timeout=ONE_QUESTION_SECONDS, trust_env=False) as client:
-            reply = await client.get(url.rstrip("/") + "/")
-        status = reply.json().get("status") if reply.status_code == httpx.codes.OK else None
-    except (httpx.HTTPError, httpx.InvalidURL, ValueError, AttributeError) as error:
+            return await client.get(url)
+    except (httpx.HTTPError, httpx.InvalidURL) as error:
         raise NotReadyYet(str(error) or type(error).__name__) from None
-    if status != "Active":
-        raise NotReadyYet(f"HTTP {reply.status_code} with status {status!r} instead of 'Active'")
 
 
 async def _ask_grpc(target: str) -> None:

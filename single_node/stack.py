@@ -19,7 +19,7 @@ from single_node.data_directory import DataDirectory
 from single_node.errors import BadOption
 from single_node.ports import HOST
 from single_node.postgres_account import PostgresAccount
-from single_node.readiness import BrainActive, GrpcServing, NatsGreets, PostgresAccepts, Readiness
+from single_node.readiness import BrainActive, GrpcServing, HttpServing, NatsGreets, PostgresAccepts, Readiness
 
 #: From a service, by its definition's name, to a part that it connects to: `("processor", "status-2")`.
 Edge = tuple[str, str]
@@ -31,6 +31,11 @@ OWNER_VARIABLE = "SINGLE_NODE_DATA_DIR"
 SERVICE_GRACE_SECONDS = 4.0
 LAST_SERVICE_GRACE_SECONDS = 2.5
 FOUNDATION_GRACE_SECONDS = 3.0
+# The parts of one machine talk in plain text over loopback, whatever these say in the environment.
+_TLS_VARIABLES = (
+    *("TLS_CERT_FILE", "TLS_KEY_FILE", "TLS_CA_FILE", "TLS_REQUIRE_CLIENT_CERTIFICATE", "TLS_SERVER_NAME"),
+    *("HTTPS_CERT_FILE", "HTTPS_KEY_FILE"),
+)
 # Running calls end before the process must.
 SERVICE_CALL_GRACE_SECONDS = 2.0
 
@@ -50,14 +55,17 @@ class ProcessSpec:
 
 @dataclass(frozen=True)
 class ServiceDefinition:
-    """A gRPC service started as `python -m MODULE`, any number of times, with the variables of the wiring that it needs.
+    """A service started as `python -m MODULE`, any number of times, with the variables of the wiring that it needs.
 
-    `stops_last`: the others hand back their leases to it while they stop."""
+    `stops_last`: the others hand back their leases to it while they stop. `speaks_http`: else gRPC. `preferred_port`: for its first replica, when nothing
+    else is asked for or remembered; 0 for none."""
 
     name: str
     module: str
     needs: frozenset[str]
     stops_last: bool = False
+    speaks_http: bool = False
+    preferred_port: int = 0
 
 
 SERVICES = (
@@ -76,6 +84,13 @@ SERVICES = (
                 "WORK_DIRECTORY",
             }
         ),
+    ),
+    ServiceDefinition(
+        "gateway",
+        "gateway",
+        frozenset({"INGEST_ENDPOINT", "STATUS_ENDPOINT", "PROCESSOR_ENDPOINT"}),
+        speaks_http=True,
+        preferred_port=8080,
     ),
 )
 
@@ -171,7 +186,7 @@ def plan_stack(
         "AUTH_AUDIENCE": AUDIENCE,
         "SERVICE_TOKEN_SECRET": credentials.service_token_secret,
     }
-    set_here = {*chain(*wirings.values()), *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL"}
+    set_here = {*chain(*wirings.values()), *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL", *_TLS_VARIABLES}
     inherited = {name: value for name, value in environ.items() if name not in set_here}
     inherited |= {
         OWNER_VARIABLE: str(directory.root),
@@ -193,7 +208,7 @@ def plan_stack(
                 **{variable: wirings[definition.name][variable] for variable in definition.needs},
                 "LISTEN_ADDRESS": target,
             },
-            readiness=GrpcServing(target),
+            readiness=HttpServing(f"http://{target}") if definition.speaks_http else GrpcServing(target),
             grace=LAST_SERVICE_GRACE_SECONDS if definition.stops_last else SERVICE_GRACE_SECONDS,
             stops_last=definition.stops_last,
         )

@@ -55,6 +55,9 @@ class LocalStack:
     ) -> LocalStack:
         """Starts a stack and waits until it is ready; raises with its words when it is not."""
         directory = data_dir or Path(tempfile.mkdtemp(prefix="materials-test-"))
+        if not (directory / "ports.json").exists():
+            # Left alone every gateway would want the same port, and stacks of tests run side by side.
+            arguments = (*arguments, "--port", f"gateway={free_port()}")
         process = subprocess.Popen(
             [sys.executable, "-m", "single_node", "--data-dir", str(directory), "--json", *arguments],
             stdout=subprocess.PIPE,

@@ -18,7 +18,15 @@ import nats
 import psutil
 from nats.js import JetStreamContext
 
-from single_node.readiness import BrainActive, GrpcServing, NatsGreets, PostgresAccepts, Readiness, until_ready
+from single_node.readiness import (
+    BrainActive,
+    GrpcServing,
+    HttpServing,
+    NatsGreets,
+    PostgresAccepts,
+    Readiness,
+    until_ready,
+)
 from tests.faults.brain_front import BrainFront
 from tests.faults.tcp_proxy import TcpProxy
 from tests.local_stack import Client, LocalStack, free_ports
@@ -43,12 +51,16 @@ class Layout:
     settings: tuple[tuple[str, str], ...] = ()
 
     def environment(self) -> dict[str, str]:
-        """Short leases and waits, so that what takes minutes in production takes seconds here."""
+        """Short leases and waits, so that what takes minutes in production takes seconds here, and no limits of owners."""
         return {
             "LEASE_SECONDS": str(LEASE_SECONDS),
             "RETRY_BACKOFF_SECONDS": "0.2",
             "RETRY_BACKOFF_CAP_SECONDS": "1",
             "AI_BRAIN_TIMEOUT": "60",
+            # One owner stands for a crowd.
+            "OWNER_REQUESTS_PER_SECOND": "0",
+            "MAX_UPLOADS_PER_OWNER": "64",
+            "MAX_WATCHES_PER_OWNER": "2000",
             **dict(self.settings),
         }
 
@@ -180,6 +192,8 @@ class FaultStack:
             return NatsGreets("127.0.0.1", int(facts["nats"].rpartition(":")[2]))
         if name == "brain":
             return BrainActive(facts["brain"])
+        if name == "gateway":
+            return HttpServing(f"http://{facts['gateway']}")
         service, _, number = name.partition("-")
         return GrpcServing(facts["endpoints"][service][int(number or 1) - 1])
 

@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 from materials.v1 import material_pb2 as pb
 from materials.v1 import processor_service_pb2, record_service_pb2, status_service_pb2
 
-from materials_cli.documents import document, short_name, to_json
+from materials_cli.documents import to_json
 from materials_cli.downloading import safe_file_name
 from materials_cli.errors import CommandError, ExitCode, NotFound, Unreachable, WrongUsage, exit_code_of
 from materials_cli.presentation import (
@@ -27,6 +27,7 @@ from materials_cli.presentation import (
 )
 from materials_cli.retrying import LONGEST_ASKED_SECONDS, Backoff
 from materials_cli.uploading import expand_files
+from servicekit.documents import document, short_name
 
 
 @given(st.text(st.characters()))

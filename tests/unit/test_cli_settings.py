@@ -80,6 +80,40 @@ def test_an_address_that_is_not_host_and_port_is_refused_before_any_call(tmp_pat
         find_settings({"MATERIALS_INGEST": address}, tmp_path)
 
 
+@pytest.mark.parametrize(
+    ("address", "url"),
+    [
+        ("127.0.0.1:8080", "http://127.0.0.1:8080"),
+        ("[::1]:8080", "http://[::1]:8080"),
+        ("http://localhost", "http://localhost"),
+        ("https://materials.example.org/", "https://materials.example.org"),
+        ("https://materials.example.org:8443", "https://materials.example.org:8443"),
+    ],
+)
+def test_the_gateway_is_named_by_url_or_host_and_port(tmp_path: Path, address: str, url: str) -> None:
+    assert find_settings({"MATERIALS_GATEWAY": address}, tmp_path).service("gateway").address == url
+
+
+@pytest.mark.parametrize(
+    "address",
+    [
+        "ftp://a:1",
+        "http://",
+        "http://a:0",
+        "http://a:65536",
+        "a",
+        "a b:1",
+        "http://u:p@a",
+        "http://a/x",
+        "http://a?x",
+        "-a:x",
+    ],
+)
+def test_a_gateway_address_that_makes_no_sense_is_refused(tmp_path: Path, address: str) -> None:
+    with pytest.raises(WrongUsage, match="MATERIALS_GATEWAY must be a URL"):
+        find_settings({"MATERIALS_GATEWAY": address}, tmp_path)
+
+
 @pytest.mark.parametrize("content", ["", "{", "[]", '"text"'])
 def test_a_broken_stack_file_is_named(tmp_path: Path, content: str) -> None:
     path = write_stack(tmp_path)

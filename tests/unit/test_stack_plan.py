@@ -17,7 +17,8 @@ from single_node.data_directory import DataDirectory
 from single_node.errors import BadOption
 from single_node.leftovers import RunningProcess
 from single_node.postgres_account import PostgresAccount
-from single_node.readiness import GrpcServing
+from single_node.readiness import GrpcServing, HttpServing
+from single_node.sign_in import PageLink
 from single_node.stack import SERVICES, ProcessSpec, Programs, Stack, part_names, plan_stack
 from single_node.supervisor import GROUP_GONE_SECONDS
 
@@ -54,13 +55,20 @@ def test_each_service_gets_the_wiring_it_needs_and_no_other_service_s() -> None:
     )
     holders = {
         variable: {name for name, spec in parts.items() if variable in spec.environment}
-        for variable in ("STATUS_DATABASE_URL", "PROCESSOR_DATABASE_URL", "OBJECT_STORE_URL", "SERVICE_TOKEN_SECRET")
+        for variable in (
+            "STATUS_DATABASE_URL",
+            "PROCESSOR_DATABASE_URL",
+            "OBJECT_STORE_URL",
+            "SERVICE_TOKEN_SECRET",
+            "INGEST_ENDPOINT",
+        )
     }
     assert holders == {
         "STATUS_DATABASE_URL": {"status"},
         "PROCESSOR_DATABASE_URL": {"processor"},
         "OBJECT_STORE_URL": {"ingest", "processor"},
-        "SERVICE_TOKEN_SECRET": {"status", "ingest", "processor"},
+        "SERVICE_TOKEN_SECRET": {"status", "ingest", "processor", "gateway"},
+        "INGEST_ENDPOINT": {"gateway"},
     }
     for spec in parts.values():
         assert "the-postgres_password" not in str(dict(spec.environment)), (
@@ -77,6 +85,8 @@ def test_tunables_of_the_user_reach_the_services_but_wiring_cannot_be_overridden
         "AUTH_JWKS_URL": "http://elsewhere",
         "LISTEN_ADDRESS": "0.0.0.0:1",
         "NATS_URL": "nats://elsewhere",
+        "TLS_CERT_FILE": "/etc/tls/cert.pem",
+        "HTTPS_KEY_FILE": "/etc/tls/key.pem",
     }
     ingest = by_name(planned(given))["ingest"].environment
     assert (ingest["LOG_LEVEL"], ingest["MAX_UPLOAD_BYTES"], ingest["OBJECT_STORE_URL"]) == (
@@ -85,7 +95,7 @@ def test_tunables_of_the_user_reach_the_services_but_wiring_cannot_be_overridden
         "s3://bucket",
     )
     assert ingest["AUTH_HS256_SECRET"] == "the-auth_hs256_secret"
-    assert "AUTH_JWKS_URL" not in ingest
+    assert not {"AUTH_JWKS_URL", "TLS_CERT_FILE", "HTTPS_KEY_FILE"} & set(ingest)
     assert ingest["LISTEN_ADDRESS"].startswith("127.0.0.1:")
     assert ingest["NATS_URL"].startswith("nats://materials:the-nats_password@127.0.0.1:")
 
@@ -112,6 +122,16 @@ def test_every_replica_has_a_port_and_its_peers_know_all_of_them() -> None:
     assert len(set(both)) == 2
     assert [parts[name].readiness for name in ("status", "status-2")] == [GrpcServing(each) for each in both]
     assert parts["ingest"].environment["STATUS_ENDPOINT"] == ",".join(both)
+
+
+def test_the_gateway_speaks_http_and_starts_last() -> None:
+    stack = planned(replicas={"processor": 2})
+    gateway = stack.services[-1]
+    assert (gateway.name, gateway.stops_last) == ("gateway", False)
+    assert gateway.readiness == HttpServing(f"http://{stack.endpoints['gateway'][0]}")
+    assert gateway.environment["LISTEN_ADDRESS"] == stack.endpoints["gateway"][0]
+    assert gateway.environment["PROCESSOR_ENDPOINT"] == ",".join(stack.endpoints["processor"])
+    assert "NATS_URL" not in gateway.environment
 
 
 def test_a_proxy_for_the_outside_world_stays_out_of_loopback() -> None:
@@ -145,7 +165,7 @@ def test_the_announcement_is_one_line_of_json_with_every_endpoint_and_process(ru
     assert "\n" not in line
     told = json.loads(line)
     assert set(told) == {
-        "ingest", "status", "processor", "endpoints", "brain", "nats", "postgres", "token", "service_token", "pids",
+        "ingest", "status", "processor", "gateway", "endpoints", "brain", "nats", "postgres", "token", "service_token", "pids",
     }  # fmt: skip
     assert told["endpoints"]["status"] == list(stack.endpoints["status"])
     assert told["status"] == stack.endpoints["status"][0]
@@ -158,12 +178,15 @@ def test_the_screen_shows_what_to_copy_unbroken_and_no_password(running: list[Ru
     show(
         announce(planned(), token=token, service_token="the-service-token", running=running),
         Console(file=screen, width=40),
+        page=PageLink("http://127.0.0.1:8080/#sign-in=a-long-ticket[b]", signs_in=True),
         stack_file=DIRECTORY.stack,
         logs=DIRECTORY.logs,
         seconds=1.0,
     )
     text = screen.getvalue()
     assert token in text
+    assert "Open in your browser: http://127.0.0.1:8080/#sign-in=a-long-ticket[b]\n" in text
+    assert text.index("Open in your browser") < text.index("postgres"), "what most people want comes first"
     assert "MATERIALS_STACK='/data dir/stack.json' " in text
     for secret in ("the-service-token", "the-postgres_password", "the-nats_password"):
         assert secret not in text

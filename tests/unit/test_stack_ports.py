@@ -20,6 +20,7 @@ NAMES = ("postgres", "nats", "status")
 def assigned(
     asked: Mapping[str, int] | None = None,
     remembered: Mapping[str, int] | None = None,
+    preferred: Mapping[str, int] | None = None,
     candidates: Iterator[int] | None = None,
     used: frozenset[int] = frozenset(),
 ) -> dict[str, int]:
@@ -27,6 +28,7 @@ def assigned(
         NAMES,
         asked=asked or {},
         remembered=remembered or {},
+        preferred=preferred or {},
         candidates=iter(range(100, 120)) if candidates is None else candidates,
         why_unusable=lambda port: "the port is in use" if port in used else None,
     )
@@ -44,6 +46,25 @@ def test_a_remembered_port_gives_way_to_the_part_it_is_asked_for() -> None:
     ports = assigned(asked={"postgres": 9}, remembered={"status": 9})
     assert ports["postgres"] == 9
     assert ports["status"] != 9
+
+
+@pytest.mark.parametrize(
+    ("asked", "remembered", "used", "port"),
+    [
+        ({}, {}, frozenset(), 8080),
+        ({"status": 7}, {}, frozenset(), 7),
+        ({}, {"status": 9}, frozenset(), 9),
+        ({}, {"status": 9}, frozenset({9}), 102),
+        ({}, {}, frozenset({8080}), 102),
+        ({"nats": 8080}, {}, frozenset(), 101),
+        ({}, {"nats": 8080}, frozenset(), 101),
+    ],
+    ids=["free", "asked", "remembered", "remembered but taken", "taken", "asked for another", "remembered for another"],
+)
+def test_a_preferred_port_is_had_when_it_is_free_and_nothing_else_is_asked_for_or_remembered(
+    asked: dict[str, int], remembered: dict[str, int], used: frozenset[int], port: int
+) -> None:
+    assert assigned(asked, remembered, preferred={"status": 8080}, used=used)["status"] == port
 
 
 @pytest.mark.parametrize(
@@ -67,14 +88,15 @@ def test_running_out_of_candidates_says_how_to_choose() -> None:
 @given(
     asked=st.dictionaries(st.sampled_from(NAMES), st.integers(50, 60), max_size=2),
     remembered=st.dictionaries(st.sampled_from(NAMES), st.integers(50, 110)),
+    preferred=st.dictionaries(st.sampled_from(NAMES), st.integers(50, 110)),
     used=st.frozensets(st.integers(61, 110)),
 )
 def test_no_two_parts_share_a_port_and_none_is_in_use(
-    asked: dict[str, int], remembered: dict[str, int], used: frozenset[int]
+    asked: dict[str, int], remembered: dict[str, int], preferred: dict[str, int], used: frozenset[int]
 ) -> None:
     if len(set(asked.values())) < len(asked):
         return
-    ports = assigned(asked, remembered, iter(range(100, 200)), used)
+    ports = assigned(asked, remembered, preferred, iter(range(100, 200)), used)
     assert set(ports) == set(NAMES)
     assert len(set(ports.values())) == len(NAMES)
     assert not set(ports.values()) & used
