@@ -52,7 +52,7 @@ def build_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     problems.add_handlers(app)
     # The last one added is the outermost.
-    app.add_middleware(BoundedBodies, idle_seconds=settings.body_idle_seconds)
+    app.add_middleware(BoundedBodies, idle_seconds=settings.body_idle_seconds, is_upload=material_routes.is_upload)
     if origins := settings.allowed_origins():
         app.add_middleware(
             CORSMiddleware,

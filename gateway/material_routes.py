@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
@@ -9,7 +10,9 @@ from urllib.parse import quote, urlencode
 from fastapi import APIRouter, Header, Query, Request
 from materials.v1 import material_pb2
 from materials.v1 import status_service_pb2 as pb
+from starlette.datastructures import Headers
 from starlette.responses import Response
+from starlette.types import Scope
 
 from gateway.answers import problem_answers
 from gateway.callers import CurrentCaller
@@ -25,6 +28,7 @@ from servicekit.identity import Caller
 router = APIRouter(tags=["materials"])
 
 DEFAULT_PAGE = 1000
+_UPLOAD_PATH = re.compile(r"/courses/[^/]+/materials")
 _FORM = {
     "required": True,
     "content": {
@@ -213,6 +217,16 @@ async def retry_failed(
             message, metadata=identity(caller), timeout=CALL_SECONDS
         )
     return RetryFailedResult.of(answer)
+
+
+def is_upload(scope: Scope) -> bool:
+    """Whether a request is one whose body may be large: known by its head, before anything of it is read."""
+    media_type = Headers(scope=scope).get("content-type", "").lower()
+    return (
+        scope["method"] == "POST"
+        and _UPLOAD_PATH.fullmatch(scope["path"]) is not None
+        and media_type.startswith("multipart/form-data")
+    )
 
 
 async def _listed(

@@ -6,7 +6,7 @@ from __future__ import annotations
 import asyncio
 import random
 import time
-from typing import Any
+from collections.abc import Callable
 
 import opentelemetry.context
 import structlog
@@ -24,6 +24,9 @@ tracer = trace.get_tracer("gateway")
 
 #: Of everything but uploads: a search has 500 characters, a token 8 KiB.
 MAX_BODY_BYTES = 64 * 1024
+#: A slow line is welcome, a dripping one is not: the pace that Ingest asks of an upload, too.
+GRACE_SECONDS = 60.0
+LEAST_BYTES_PER_SECOND = 16 * 1024
 
 _API_POLICY = "default-src 'none'; frame-ancestors 'none'"
 _PAGE_POLICY = (
@@ -115,16 +118,15 @@ class BoundedRequests:
 
 
 class BoundedBodies:
-    """A body must keep coming, and only an upload may be large."""
+    """A body must keep coming, at no less than a slow line's pace, and only an upload may be large. `is_upload` tells by the request's head."""
 
-    def __init__(self, app: ASGIApp, *, idle_seconds: float) -> None:
-        self._app, self._idle_seconds = app, idle_seconds
+    def __init__(self, app: ASGIApp, *, idle_seconds: float, is_upload: Callable[[Scope], bool]) -> None:
+        self._app, self._idle_seconds, self._is_upload = app, idle_seconds, is_upload
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        headers = Headers(scope=scope)
-        is_upload = headers.get("content-type", "").lower().startswith("multipart/form-data")
-        most = None if is_upload else MAX_BODY_BYTES
-        received, complete = 0, False
+        most = None if self._is_upload(scope) else MAX_BODY_BYTES
+        clock = asyncio.get_running_loop().time
+        began, received, complete = clock(), 0, False
 
         async def bounded() -> Message:
             nonlocal received, complete
@@ -132,23 +134,24 @@ class BoundedBodies:
                 return await receive()
             try:
                 async with asyncio.timeout(self._idle_seconds):
-                    message: Any = await receive()
+                    message = await receive()
             except TimeoutError:
-                raise RefusedRequest(
-                    ServiceError(
-                        errors_pb2.ERROR_REASON_REQUEST_TOO_SLOW,
-                        f"no bytes of the body came for {self._idle_seconds:g} s; send it again",
-                    )
-                ) from None
+                raise _too_slow(f"no bytes of the body came for {self._idle_seconds:g} s") from None
             received += len(message.get("body", b""))
             complete = not message.get("more_body", False)
             if most is not None and received > most:
                 raise RefusedRequest(
                     ServiceError(
                         errors_pb2.ERROR_REASON_REQUEST_TOO_LARGE,
-                        f"the body may have {most} bytes; files go in multipart/form-data",
+                        f"the body may have {most} bytes; files go to /courses/{{course_id}}/materials as multipart/form-data",
                     )
                 )
-            return message  # type: ignore[no-any-return]
+            if not complete and clock() - began > GRACE_SECONDS + received / LEAST_BYTES_PER_SECOND:
+                raise _too_slow(f"fewer than {LEAST_BYTES_PER_SECOND} bytes a second came")
+            return message
 
         await self._app(scope, bounded, send)
+
+
+def _too_slow(why: str) -> RefusedRequest:
+    return RefusedRequest(ServiceError(errors_pb2.ERROR_REASON_REQUEST_TOO_SLOW, f"{why}; send it again"))

@@ -3,23 +3,24 @@
 from __future__ import annotations
 
 from pathlib import Path
+from typing import Annotated
 
-from pydantic import Field, field_validator
+from pydantic import AfterValidator, Field, field_validator
 
-from servicekit.settings import ServiceSettings
+from servicekit.settings import ServiceSettings, peer_endpoint
 
 
 class GatewaySettings(ServiceSettings):
     """HTTP in front of the three services."""
 
     listen_address: str = Field("0.0.0.0:8080", description="host:port that the HTTP server listens on")
-    ingest_endpoint: str = Field(
+    ingest_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
         "127.0.0.1:50051", description="Ingest service: host:port, several with commas, or a gRPC target"
     )
-    status_endpoint: str = Field(
+    status_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
         "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
     )
-    processor_endpoint: str = Field(
+    processor_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
         "127.0.0.1:50053", description="Processor service: host:port, several with commas, or a gRPC target"
     )
     https_cert_file: Path | None = Field(None, description="PEM certificate chain for HTTPS; empty: plain HTTP")

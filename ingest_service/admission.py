@@ -100,7 +100,7 @@ def _not_admitted(error: grpc.aio.AioRpcError) -> Unavailable:
             error.details() or reason,
             retry_after=retry_delay_of_call(error) or 1.0,
         )
-    log.warning("record not reached", code=error.code().name, reason=reason)
+    log.warning("record not reached", code=error.code().name, reason=reason, details=error.details())
     return record_unavailable()
 
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 from collections.abc import AsyncIterator
 from typing import Any
 
@@ -14,6 +13,7 @@ from servicekit.channels import Peer
 from servicekit.errors import ServiceError
 from servicekit.identity import current_caller
 from servicekit.object_store import ObjectMissing, ObjectStore
+from servicekit.response_headers import send_response_headers
 from servicekit.visibility import visible_material
 
 CALL_DEADLINE_SECONDS = 10.0
@@ -74,7 +74,4 @@ async def ended_by_the_client(
     """
     async for message in messages:
         yield message
-    try:
-        await context.send_initial_metadata(())
-    except Exception as error:
-        raise asyncio.CancelledError("the client has gone") from error
+    await send_response_headers(context)

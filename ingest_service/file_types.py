@@ -10,12 +10,13 @@
     text       UTF-8 to the last byte, without control characters but tab, line ends and form feed
     markdown   as text, when the name ends in .md or .markdown: the bytes cannot tell these two apart
 
-Text that a browser would run (HTML, SVG, XML, scripts by "#!") is none of these.
+Text that a browser would run (HTML, SVG, XML, also behind a comment; scripts by "#!") is none of these.
 """
 
 from __future__ import annotations
 
 import codecs
+import re
 from dataclasses import dataclass
 
 HEAD_BYTES = 1024
@@ -46,6 +47,7 @@ _SIGNATURES = [
     (b"MM\0+", TIFF),
 ]
 _ACTIVE_TEXT = (b"<!doctype", b"<html", b"<head", b"<body", b"<script", b"<svg", b"<?xml", b"<?php", b"<iframe", b"#!")
+_COMMENTS = re.compile(rb"\s*(?:<!--.*?(?:-->|\Z)\s*)*", re.DOTALL)
 _CONTROL = bytes(byte for byte in range(32) if byte not in b"\t\n\r\f") + b"\x7f"
 
 
@@ -58,7 +60,7 @@ def detect(head: bytes, name: str) -> FileType | None:
         return WEBP
     if any(version in head[:HEAD_BYTES] for version in (b"%PDF-1.", b"%PDF-2.")):
         return PDF
-    start = head.removeprefix(codecs.BOM_UTF8).lstrip().lower()
+    start = _COMMENTS.sub(b"", head.removeprefix(codecs.BOM_UTF8), count=1).lower()
     if start.startswith(_ACTIVE_TEXT) or head.translate(None, _CONTROL) != head:
         return None
     return MARKDOWN if name.lower().endswith((".md", ".markdown")) else TEXT

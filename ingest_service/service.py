@@ -13,10 +13,9 @@ from ingest_service.orphan_sweeper import OrphanSweeper
 from ingest_service.settings import IngestSettings
 from ingest_service.store_cooldown import StoreCooldown
 from ingest_service.uploads import Uploads, object_key
-from servicekit.bootstrap import service_tokens, token_verifier
+from servicekit.bootstrap import call_interceptor, service_tokens
 from servicekit.channels import Peer
 from servicekit.durable_consumer import DurableConsumer
-from servicekit.interceptor import CallInterceptor
 from servicekit.manager import BackgroundTask, ServiceManager
 from servicekit.memory import ProcessMemory
 from servicekit.nats_link import NatsLink
@@ -29,7 +28,7 @@ def build(settings: IngestSettings) -> ServiceManager:
     """All parts of one replica, in start order."""
     store = ObjectStore(settings.object_store_url)
     nats = NatsLink(settings.nats_url, name="ingest_service")
-    status = Peer(settings.status_endpoint, service_tokens("ingest", settings).current)
+    status = Peer(settings.status_endpoint, service_tokens("ingest", settings).current, tls=settings.tls())
     publisher = EventPublisher(nats, status, stream_replicas=settings.event_stream_replicas)
     admission = Admission(
         store,
@@ -45,6 +44,7 @@ def build(settings: IngestSettings) -> ServiceManager:
         admission,
         max_bytes=settings.max_upload_bytes,
         max_concurrent=settings.max_concurrent_uploads,
+        max_per_owner=settings.max_uploads_per_owner,
         idle_seconds=settings.upload_idle_seconds,
     )
     api = IngestApi(uploads, store, status)
@@ -58,7 +58,7 @@ def build(settings: IngestSettings) -> ServiceManager:
     health = Health()
     server = GrpcServer(
         settings,
-        CallInterceptor(token_verifier(settings)),
+        call_interceptor(settings),
         health=health,
         services=[
             (

@@ -2,16 +2,18 @@
 
 from __future__ import annotations
 
-from pydantic import Field
+from typing import Annotated
 
-from servicekit.settings import ServiceSettings
+from pydantic import AfterValidator, Field
+
+from servicekit.settings import GrpcServiceSettings, peer_endpoint
 
 
-class IngestSettings(ServiceSettings):
+class IngestSettings(GrpcServiceSettings):
     """Bytes in and out."""
 
     listen_address: str = Field("0.0.0.0:50051", description="host:port that the gRPC server listens on")
-    status_endpoint: str = Field(
+    status_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
         "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
     )
     object_store_url: str = Field(
@@ -34,6 +36,11 @@ class IngestSettings(ServiceSettings):
     max_upload_bytes: int = Field(100 * 1024 * 1024, gt=0, description="largest file that is taken, in bytes")
     max_concurrent_uploads: int = Field(
         64, gt=0, description="uploads taken at once by this replica; more get TOO_MANY_UPLOADS"
+    )
+    max_uploads_per_owner: int = Field(
+        20,
+        gt=0,
+        description="uploads of one owner taken at once by this replica, but for operators; more get OWNER_UPLOAD_LIMIT",
     )
     upload_idle_seconds: float = Field(
         30.0, gt=0, description="longest wait for the next bytes of an upload, in seconds"

@@ -5,8 +5,8 @@ from __future__ import annotations
 import asyncio
 import random
 import uuid
-from collections.abc import AsyncIterator, Awaitable
-from contextlib import suppress
+from collections.abc import AsyncIterator, Awaitable, Iterator
+from contextlib import contextmanager, suppress
 from typing import TypeVar
 
 import grpc
@@ -21,6 +21,7 @@ from servicekit.channels import Peer
 from servicekit.errors import ServiceError, Unavailable, reason_of_call
 from servicekit.identity import Caller
 from servicekit.object_store import ObjectStore
+from servicekit.owner_limits import OwnerPlaces
 from servicekit.tracing import current_traceparent
 
 log = structlog.get_logger()
@@ -41,7 +42,7 @@ def object_key(material_id: str) -> str:
 
 
 class Uploads:
-    """Takes uploads; at most `max_concurrent` at once, a few chunks of each in memory."""
+    """Takes uploads; at most `max_concurrent` at once, `max_per_owner` of them of one owner, a few chunks of each in memory."""
 
     def __init__(
         self,
@@ -52,37 +53,52 @@ class Uploads:
         *,
         max_bytes: int,
         max_concurrent: int,
+        max_per_owner: int,
         idle_seconds: float,
     ) -> None:
         self._store, self._status, self._publisher, self._admission = store, status, publisher, admission
         self._max_bytes, self._max_concurrent, self._idle_seconds = max_bytes, max_concurrent, idle_seconds
         self._running = 0
+        self._of_owners = OwnerPlaces(
+            max_per_owner,
+            errors_pb2.ERROR_REASON_OWNER_UPLOAD_LIMIT,
+            "you have as many uploads under way as one owner may; try again with the same request id when some are done",
+        )
 
     async def upload(self, caller: Caller, messages: AsyncIterator[pb.UploadMaterialRequest]) -> material_pb2.Material:
         """The material, durable and on its way to be announced. Raises ServiceError; nothing is kept then."""
+        with self._place(caller):
+            try:
+                declared = (await self._metadata(messages)).validated(self._max_bytes)
+                if not caller.may_write_course(declared.course_id):
+                    raise ServiceError(
+                        errors_pb2.ERROR_REASON_COURSE_WRITE_DENIED,
+                        "the token does not make you an editor of this course",
+                    )
+                material_id = str(uuid.uuid4())
+                async with self._admission.admitted(caller.subject, declared.request_id, declared.file_size):
+                    checked = await self._receive(material_id, declared, messages)
+                # A client that goes away now must not take with it what follows from the record's reply.
+                return await asyncio.shield(asyncio.ensure_future(self._record(caller, material_id, declared, checked)))
+            except ServiceError:
+                await _hear_out(messages)
+                raise
+
+    @contextmanager
+    def _place(self, caller: Caller) -> Iterator[None]:
+        """The block takes an upload. Raises Unavailable before it, and before any of its bytes is taken."""
         if self._running >= self._max_concurrent:
             raise Unavailable(
                 errors_pb2.ERROR_REASON_TOO_MANY_UPLOADS,
                 "this replica takes as many uploads as it can; try again",
                 retry_after=random.uniform(1.0, 5.0),  # so that they do not all come back at once
             )
-        self._running += 1
-        try:
-            declared = (await self._metadata(messages)).validated(self._max_bytes)
-            if not caller.may_write_course(declared.course_id):
-                raise ServiceError(
-                    errors_pb2.ERROR_REASON_COURSE_WRITE_DENIED, "the token does not make you an editor of this course"
-                )
-            material_id = str(uuid.uuid4())
-            async with self._admission.admitted(caller.subject, declared.request_id, declared.file_size):
-                checked = await self._receive(material_id, declared, messages)
-            # A client that goes away now must not take with it what follows from the record's reply.
-            return await asyncio.shield(asyncio.ensure_future(self._record(caller, material_id, declared, checked)))
-        except ServiceError:
-            await _hear_out(messages)
-            raise
-        finally:
-            self._running -= 1
+        with self._of_owners.place(caller):
+            self._running += 1
+            try:
+                yield
+            finally:
+                self._running -= 1
 
     async def _metadata(self, messages: AsyncIterator[pb.UploadMaterialRequest]) -> Declared:
         first = await self._in_time(anext(messages, None))

@@ -1,4 +1,4 @@
-"""An uploaded document as pages: PDF by PDFium, images by Pillow, text by itself. Runs in the rendering child only.
+"""An uploaded document as pages: images by Pillow, text by itself (PDF is in `pdf_pages`). Runs in the rendering child only.
 
 What can go wrong with a document is `DocumentError`; what a page may cost is `RenderLimits`. The libraries are imported where they are used: the child must
 be ready soon, and the parent imports this file for its types.
@@ -77,45 +77,6 @@ class Document(Protocol):
     pages: int
 
     def render(self, page: int) -> bytes | str: ...
-
-
-class PdfPages:
-    def __init__(self, path: str, limits: RenderLimits) -> None:
-        import pypdfium2  # noqa: PLC0415
-        from pypdfium2 import raw  # noqa: PLC0415
-
-        self._limits = limits
-        try:
-            self._document = pypdfium2.PdfDocument(path)  # also tries the empty user password
-        except pypdfium2.PdfiumError as error:
-            if error.err_code in (raw.FPDF_ERR_PASSWORD, raw.FPDF_ERR_SECURITY):
-                raise DocumentError(
-                    DocumentReason.FILE_ENCRYPTED,
-                    "The PDF is protected by a password. Remove the protection and upload it again.",
-                ) from error
-            raise corrupt("PDF") from error
-        self.pages = len(self._document)
-        check_pages(self.pages, limits)
-
-    def render(self, page: int) -> bytes:
-        import pypdfium2  # noqa: PLC0415
-
-        try:
-            loaded = self._document[page]
-        except pypdfium2.PdfiumError as error:
-            raise corrupt("page") from error
-        try:
-            width, height = loaded.get_size()
-            if not (0 < width < math.inf and 0 < height < math.inf):
-                raise corrupt("page")
-            # Draws what the page shows. Scripts and actions need a form environment, which is never made.
-            bitmap = loaded.render(scale=fit_scale(width, height, self._limits.max_page_pixels))
-            try:
-                return encode_png(bitmap.to_pil(), self._limits)
-            finally:
-                bitmap.close()
-        finally:
-            loaded.close()
 
 
 class ImagePages:
@@ -286,16 +247,6 @@ def check_pages(pages: int, limits: RenderLimits) -> None:
             DocumentReason.TOO_MANY_PAGES,
             f"The document has more than {limits.max_pages} pages. Split it and upload the parts.",
         )
-
-
-def open_document(path: str, media_type: str, limits: RenderLimits) -> Document:
-    if media_type == "application/pdf":
-        return PdfPages(path, limits)
-    if media_type in IMAGE_FORMATS:
-        return ImagePages(path, media_type, limits)
-    if media_type in TEXT_TYPES:
-        return TextPages(path, limits)
-    raise DocumentError(DocumentReason.FILE_UNSUPPORTED, "Files of this type cannot be read.")
 
 
 def corrupt(what: str) -> DocumentError:

@@ -10,7 +10,7 @@ and the length of a body (two big-endian 32-bit numbers), the header, the body. 
     {"call": "render", "page": int}                                      ->  {"kind": "png" | "text"}, body
 A reply may be {"error": {"reason", "message", "permanent"}} instead. Libraries that print reach the standard error only.
 
-Pages are `document_pages`.
+Pages are `document_pages` and `pdf_pages`.
 """
 
 import ctypes
@@ -24,13 +24,17 @@ import sys
 from typing import Any, BinaryIO
 
 from processor_service.document_pages import (
+    IMAGE_FORMATS,
+    TEXT_TYPES,
     Document,
     DocumentError,
     DocumentReason,
+    ImagePages,
     RenderLimits,
+    TextPages,
     corrupt,
-    open_document,
 )
+from processor_service.pdf_pages import PdfPages
 
 FRAME = struct.Struct(">II")
 MAX_HEADER_BYTES = 64 * 1024
@@ -64,6 +68,17 @@ def die_with_parent() -> None:
     libc = ctypes.CDLL(None)
     libc.prctl(set_death_signal, signal.SIGKILL, 0, 0, 0)
     libc.prctl(set_no_new_privileges, 1, 0, 0, 0)
+
+
+def open_document(path: str, media_type: str, limits: RenderLimits) -> Document:
+    """The document as pages, by its media type. Raises DocumentError, and whatever the libraries raise."""
+    if media_type == "application/pdf":
+        return PdfPages(path, limits)
+    if media_type in IMAGE_FORMATS:
+        return ImagePages(path, media_type, limits)
+    if media_type in TEXT_TYPES:
+        return TextPages(path, limits)
+    raise DocumentError(DocumentReason.FILE_UNSUPPORTED, "Files of this type cannot be read.")
 
 
 def answer(request: dict[str, Any], document: Document | None) -> tuple[Document, dict[str, Any], bytes]:

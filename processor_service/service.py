@@ -26,10 +26,9 @@ from processor_service.status_reporter import StatusReporter
 from processor_service.work_directory import WorkDirectory
 from processor_service.work_gate import WorkGate
 from processor_service.worker import Worker
-from servicekit.bootstrap import service_tokens, token_verifier
+from servicekit.bootstrap import call_interceptor, service_tokens
 from servicekit.channels import Peer
 from servicekit.durable_consumer import DurableConsumer
-from servicekit.interceptor import CallInterceptor
 from servicekit.manager import BackgroundTask, ServiceManager
 from servicekit.nats_link import NatsLink
 from servicekit.object_store import ObjectStore
@@ -131,7 +130,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     )
     index = IndexStore(postgres)
     nats = NatsLink(settings.nats_url, name="processor_service")
-    status = Peer(settings.status_endpoint, service_tokens("processor", settings).current)
+    status = Peer(settings.status_endpoint, service_tokens("processor", settings).current, tls=settings.tls())
     # Late, since the member is made below: it needs the breaker in turn.
     brain = Brain(settings, health, on_change=lambda: member.tell_at_once())  # noqa: PLW0108
     reporter = StatusReporter(status, worker_id)
@@ -167,7 +166,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     api = ProcessorApi(searching, index, status)
     server = GrpcServer(
         settings,
-        CallInterceptor(token_verifier(settings)),
+        call_interceptor(settings),
         health=health,
         services=[
             (

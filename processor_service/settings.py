@@ -8,14 +8,14 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from servicekit.settings import ServiceSettings, http_url, postgres_url
+from servicekit.settings import GrpcServiceSettings, http_url, peer_endpoint, postgres_url
 
 
-class ProcessorSettings(ServiceSettings):
+class ProcessorSettings(GrpcServiceSettings):
     """Pages, text, passages, search."""
 
     listen_address: str = Field("0.0.0.0:50053", description="host:port that the gRPC server listens on")
-    status_endpoint: str = Field(
+    status_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
         "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
     )
     processor_database_url: Annotated[SecretStr, AfterValidator(postgres_url)] = Field(

@@ -6,7 +6,7 @@ from servicekit.identity import ServiceTokens, TokenVerifier
 from servicekit.interceptor import CallInterceptor
 from servicekit.logs import configure_logs
 from servicekit.owner_limits import OwnerRequests
-from servicekit.settings import ServiceSettings
+from servicekit.settings import GrpcServiceSettings, ServiceSettings
 from servicekit.tracing import configure_tracing
 
 
@@ -27,7 +27,7 @@ def token_verifier(settings: ServiceSettings) -> TokenVerifier:
     )
 
 
-def call_interceptor(settings: ServiceSettings) -> CallInterceptor:
+def call_interceptor(settings: GrpcServiceSettings) -> CallInterceptor:
     """What every call of this service goes through, by its settings. Raises as `token_verifier`."""
     return CallInterceptor(
         token_verifier(settings), OwnerRequests(settings.owner_requests_per_second, settings.owner_request_burst)

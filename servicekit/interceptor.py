@@ -1,4 +1,5 @@
-"""What every gRPC call goes through, once, so that no method repeats it: identity, log context, trace, deadline, errors.
+"""What every gRPC call goes through, once, so that no method repeats it: identity, the owner's rate, log context, trace,
+deadline, errors.
 
 A method of a service decides nothing about these. It raises ServiceError for a refusal; anything else that escapes is answered INTERNAL with an error id that
 is in the log, and never a stack trace.
@@ -23,6 +24,7 @@ from opentelemetry import trace
 
 from servicekit.errors import FieldInvalid, ServiceError
 from servicekit.identity import TokenVerifier, set_caller
+from servicekit.owner_limits import OwnerRequests
 from servicekit.tracing import extract
 
 log = structlog.get_logger()
@@ -43,8 +45,8 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 class CallInterceptor(grpc.aio.ServerInterceptor):
     """Wraps every handler of the server."""
 
-    def __init__(self, verifier: TokenVerifier, *, unary_timeout: float = 40.0) -> None:
-        self._verifier = verifier
+    def __init__(self, verifier: TokenVerifier, owner_requests: OwnerRequests, *, unary_timeout: float = 40.0) -> None:
+        self._verifier, self._owner_requests = verifier, owner_requests
         self._unary_timeout = unary_timeout
 
     async def intercept_service(
@@ -80,7 +82,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
                 with _call_context(method, context):
-                    await self._identify(method, context)
+                    await self._admit(method, context)
                     request = _decoded(request)
                     async with asyncio.timeout(timeout):
                         return await inner(request, context)
@@ -93,7 +95,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
                 with _call_context(method, context):
-                    await self._identify(method, context)
+                    await self._admit(method, context)
                     request = _decoded(request)
                     async with aclosing(inner(request, context)) as responses:
                         async for response in responses:
@@ -103,7 +105,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
 
         return call
 
-    async def _identify(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
+    async def _admit(self, method: str, context: grpc.aio.ServicerContext[Any, Any]) -> None:
         authorization = dict(context.invocation_metadata() or ()).get("authorization", "")
         scheme, _, token = str(authorization).partition(" ")
         if scheme.lower() != "bearer" or not token.strip():
@@ -117,6 +119,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             )
         set_caller(caller)
         structlog.contextvars.bind_contextvars(caller=caller.subject)
+        self._owner_requests.admit(caller)
 
 
 class _Undecodable:

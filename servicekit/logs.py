@@ -1,6 +1,6 @@
 """Log lines: structlog, for people or as JSON, with the ids bound to the running call or attempt.
 
-No document text and no token is ever logged; everything a user sent goes through structlog's escaping renderers.
+No document text and no token is ever logged; what a user sent stays within its line, and does nothing to a terminal.
 """
 
 from __future__ import annotations
@@ -23,12 +23,15 @@ def configure_logs(*, service: str, format: str, level: str) -> None:
         structlog.processors.StackInfoRenderer(),
         structlog.processors.format_exc_info,
     ]
-    renderer: Any = (
-        structlog.processors.JSONRenderer()
+    renderers: list[Any] = (
+        [structlog.processors.JSONRenderer()]
         if format == "json"
-        else structlog.dev.ConsoleRenderer(
-            colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
-        )
+        else [
+            _escape,
+            structlog.dev.ConsoleRenderer(
+                colors=sys.stderr.isatty(), exception_formatter=structlog.dev.plain_traceback
+            ),
+        ]
     )
     structlog.configure(
         processors=[structlog.stdlib.filter_by_level, *shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
@@ -39,7 +42,7 @@ def configure_logs(*, service: str, format: str, level: str) -> None:
     handler.setFormatter(
         structlog.stdlib.ProcessorFormatter(
             foreign_pre_chain=shared,
-            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
+            processors=[structlog.stdlib.ProcessorFormatter.remove_processors_meta, *renderers],
         )
     )
     root = logging.getLogger()
@@ -53,6 +56,22 @@ def configure_logs(*, service: str, format: str, level: str) -> None:
         lambda record: not str(record.msg).startswith("Invalid encoding")
     )
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _escape(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:
+    """Line breaks, escape sequences and bidirectional overrides as backslashes: structlog's console renderer shows text as it is, its JSON one escapes."""
+    return {
+        key: _printable(value) if isinstance(value, str) and key not in ("exception", "stack") else value
+        for key, value in event.items()
+    }
+
+
+def _printable(text: str) -> str:
+    if text.isprintable():
+        return text
+    return "".join(
+        character if character.isprintable() else character.encode("unicode_escape").decode() for character in text
+    )
 
 
 def _add_trace(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

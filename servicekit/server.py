@@ -23,7 +23,7 @@ from grpc_reflection.v1alpha import reflection
 
 from servicekit.channels import MAX_MESSAGE_BYTES
 from servicekit.interceptor import CallInterceptor
-from servicekit.settings import ServiceSettings
+from servicekit.settings import GrpcServiceSettings
 from servicekit.tls import CurrentTls, server_credentials, valid_until
 
 log = structlog.get_logger()
@@ -80,7 +80,7 @@ class GrpcServer:
 
     def __init__(
         self,
-        settings: ServiceSettings,
+        settings: GrpcServiceSettings,
         interceptor: CallInterceptor,
         *,
         health: Health,

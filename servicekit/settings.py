@@ -26,7 +26,7 @@ class ServiceSettings(BaseSettings):
 
     model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore", env_ignore_empty=True)
 
-    listen_address: str = Field(description="host:port that the gRPC server listens on")
+    listen_address: str = Field(description="host:port that the server listens on")
     log_format: Literal["console", "json"] = Field("console", description="how log lines are written")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="the least level that is logged"
@@ -47,21 +47,7 @@ class ServiceSettings(BaseSettings):
         min_length=LEAST_KEY_CHARACTERS,
         description="HS256 key of the services' own identities, the same for all services; at least 16 characters",
     )
-    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server, or several with commas")
     shutdown_grace_seconds: float = Field(5.0, gt=0, description="how long running calls may take to finish on SIGTERM")
-    max_concurrent_calls: int = Field(
-        10_000, gt=0, description="calls served at once; more are refused with RESOURCE_EXHAUSTED"
-    )
-    owner_requests_per_second: float = Field(
-        50.0,
-        ge=0,
-        allow_inf_nan=False,
-        description="calls a second that one owner may make here, but for operators; more get OWNER_REQUEST_LIMIT; 0: no limit",
-    )
-    owner_request_burst: int = Field(
-        250, gt=0, description="calls that one owner may make at once, before OWNER_REQUESTS_PER_SECOND counts"
-    )
-
     tls_cert_file: Path | None = Field(
         None,
         description="PEM file of this service's certificate, followed by those between it and the authority; with TLS_KEY_FILE the server speaks TLS alone",
@@ -156,6 +142,24 @@ class ServiceSettings(BaseSettings):
             self.tls_require_client_certificate,
             self.tls_server_name,
         )
+
+
+class GrpcServiceSettings(ServiceSettings):
+    """What those that serve the contract need besides."""
+
+    nats_url: str = Field("nats://127.0.0.1:4222", description="NATS server, or several with commas")
+    max_concurrent_calls: int = Field(
+        10_000, gt=0, description="calls served at once; more are refused with RESOURCE_EXHAUSTED"
+    )
+    owner_requests_per_second: float = Field(
+        50.0,
+        ge=0,
+        allow_inf_nan=False,
+        description="calls a second that one owner may make here, but for operators; more get OWNER_REQUEST_LIMIT; 0: no limit",
+    )
+    owner_request_burst: int = Field(
+        250, gt=0, description="calls that one owner may make at once, before OWNER_REQUESTS_PER_SECOND counts"
+    )
 
 
 def postgres_url(url: SecretStr) -> SecretStr:

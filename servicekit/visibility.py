@@ -8,16 +8,16 @@ import grpc
 from materials.v1 import errors_pb2, material_pb2, status_service_pb2, status_service_pb2_grpc
 
 from servicekit.channels import Peer, bearer
-from servicekit.errors import ServiceError, Unavailable, reason_of_call
+from servicekit.errors import ServiceError, Unavailable, reason_of_call, retry_delay_of_call
 from servicekit.identity import Caller
 
 CALL_DEADLINE_SECONDS = 10.0
-#: A token may end between two services: they look at it one after the other, each by its own clock.
-_PASSED_ON = frozenset({"MATERIAL_NOT_FOUND", "TOKEN_EXPIRED", "TOKEN_INVALID"})
+#: A token may end between two services, which look at it one after the other, each by its own clock; and each counts the calls of its owner.
+_PASSED_ON = frozenset({"MATERIAL_NOT_FOUND", "TOKEN_EXPIRED", "TOKEN_INVALID", "OWNER_REQUEST_LIMIT"})
 
 
 async def visible_material(status: Peer, caller: Caller, material_id: str) -> material_pb2.Material:
-    """The material as it is now. Raises MATERIAL_NOT_FOUND and TOKEN_EXPIRED in the record's words, and Unavailable RECORD_UNAVAILABLE."""
+    """The material as it is now. Raises MATERIAL_NOT_FOUND, TOKEN_EXPIRED and OWNER_REQUEST_LIMIT in the record's words, and Unavailable RECORD_UNAVAILABLE."""
     stub = status_service_pb2_grpc.StatusServiceStub(status.channel)
     try:
         response = await stub.GetMaterial(
@@ -50,10 +50,12 @@ async def visible_materials(
 
 
 def _refusal(error: grpc.aio.AioRpcError) -> ServiceError:
-    """What the caller is told: the record's own words where they are about the caller's token or material, else that the record is away."""
+    """What the caller is told: the record's own words where they are about the caller's token, calls or material, else that the record is away."""
     reason = reason_of_call(error)
     if reason in _PASSED_ON:
-        return ServiceError(errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"), error.details() or reason)
+        value, message = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}"), error.details() or reason
+        delay = retry_delay_of_call(error)
+        return ServiceError(value, message) if delay is None else Unavailable(value, message, retry_after=delay)
     return Unavailable(
         errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE, "the record of materials cannot be reached; try again"
     )

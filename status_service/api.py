@@ -14,6 +14,7 @@ from servicekit import validation
 from servicekit.errors import FieldInvalid, ServiceError
 from servicekit.identity import Caller, current_caller
 from servicekit.postgres import Postgres
+from servicekit.response_headers import send_response_headers
 from status_service import record_store
 from status_service.bulk_retry import BulkRetry
 from status_service.events import Cancel, Delete, Event, Retry
@@ -103,14 +104,18 @@ class StatusApi(status_service_pb2_grpc.StatusServiceServicer):
     ) -> AsyncIterator[pb.WatchMaterialResponse]:
         """See the contract."""
         record = await self._visible(request.material_id)
-        async for response in self._watching.material(record, request.after_revision):
-            yield response
+        async with self._watching.material(current_caller(), record, request.after_revision) as responses:
+            await send_response_headers(context)
+            async for response in responses:
+                yield response
 
     async def WatchCourse(self, request: pb.WatchCourseRequest, context: Any) -> AsyncIterator[pb.WatchCourseResponse]:
         """See the contract."""
         validation.course_id(request.course_id)
-        async for response in self._watching.course(current_caller(), request.course_id, request.resume_token):
-            yield response
+        async with self._watching.course(current_caller(), request.course_id, request.resume_token) as responses:
+            await send_response_headers(context)
+            async for response in responses:
+                yield response
 
     async def RetryMaterial(self, request: pb.RetryMaterialRequest, context: Any) -> pb.RetryMaterialResponse:
         """See the contract."""

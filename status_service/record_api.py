@@ -26,6 +26,7 @@ from status_service.record import OBJECT_PURGED, PASSAGES_PURGED, Record
 from status_service.record_writer import RecordWriter, UnknownMaterial
 from status_service.report_stream import ReportStream
 from status_service.state_machine import Policy, Verdict
+from status_service.ticket_store import TicketStore
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _REFUSALS = {
@@ -49,9 +50,10 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
         policy: Policy,
         admission: Admission,
         operating: Operating,
+        tickets: TicketStore,
     ) -> None:
         self._writer, self._announcing, self._feed, self._policy = writer, announcing, feed, policy
-        self._admission, self._operating = admission, operating
+        self._admission, self._operating, self._tickets = admission, operating, tickets
         self._draining = asyncio.Event()
 
     def drain(self) -> None:
@@ -145,6 +147,17 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
             with suppress(UnknownMaterial):
                 await self._writer.submit(material_id, Purged(part))
         return pb.ConfirmPurgedResponse()
+
+    async def RedeemTicket(self, request: pb.RedeemTicketRequest, context: Any) -> pb.RedeemTicketResponse:
+        """See the contract."""
+        ticket_id = validation.parse_uuid(request.ticket_id)
+        if ticket_id is None:
+            raise FieldInvalid("ticket_id", "must be a UUID in lower case")
+        try:
+            expires_at = request.expires_at.ToDatetime(UTC)
+        except ValueError as error:
+            raise FieldInvalid("expires_at", "must be a time from the year 1 to 9999") from error
+        return pb.RedeemTicketResponse(redeemed=await self._tickets.redeem(ticket_id, expires_at))
 
 
 def _new_record(request: pb.CreateMaterialRequest) -> Record:

@@ -7,8 +7,7 @@ from pathlib import Path
 
 from materials.v1 import record_service_pb2_grpc, status_service_pb2_grpc
 
-from servicekit.bootstrap import token_verifier
-from servicekit.interceptor import CallInterceptor
+from servicekit.bootstrap import call_interceptor
 from servicekit.manager import ServiceManager
 from servicekit.nats_link import NatsLink
 from servicekit.postgres import Postgres
@@ -25,6 +24,7 @@ from status_service.record_api import RecordApi
 from status_service.record_writer import Change, RecordWriter
 from status_service.settings import StatusSettings
 from status_service.state_machine import Policy
+from status_service.ticket_store import TicketStore
 from status_service.watching import Watching
 
 
@@ -55,15 +55,17 @@ def build(settings: StatusSettings) -> ServiceManager:
 
     writes = WriteHealth()
     writer = RecordWriter(postgres, policy, committed, writes)
-    watching = Watching(postgres, feed, tokens, max_watches=settings.max_watches)
+    watching = Watching(
+        postgres, feed, tokens, max_watches=settings.max_watches, max_per_owner=settings.max_watches_per_owner
+    )
     operating = Operating(postgres)
     admission = Admission(postgres, writes, max_unfinished=settings.max_unfinished_per_owner)
     status_api = StatusApi(postgres, writer, watching, tokens, BulkRetry(postgres, writer), operating)
-    record_api = RecordApi(writer, announcing, feed, policy, admission, operating)
+    record_api = RecordApi(writer, announcing, feed, policy, admission, operating, TicketStore(postgres))
     health = Health()
     server = GrpcServer(
         settings,
-        CallInterceptor(token_verifier(settings)),
+        call_interceptor(settings),
         health=health,
         services=[
             (

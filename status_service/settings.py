@@ -6,10 +6,10 @@ from typing import Annotated
 
 from pydantic import AfterValidator, Field, SecretStr
 
-from servicekit.settings import ServiceSettings, postgres_url
+from servicekit.settings import GrpcServiceSettings, postgres_url
 
 
-class StatusSettings(ServiceSettings):
+class StatusSettings(GrpcServiceSettings):
     """The record of materials."""
 
     listen_address: str = Field("0.0.0.0:50052", description="host:port that the gRPC server listens on")
@@ -42,3 +42,8 @@ class StatusSettings(ServiceSettings):
         1_000, gt=0, description="materials one owner may have waiting or being read before further uploads are refused"
     )
     max_watches: int = Field(10_000, gt=0, description="watches this replica serves at once")
+    max_watches_per_owner: int = Field(
+        100,
+        gt=0,
+        description="watches of one owner this replica serves at once, but for operators; more get OWNER_WATCH_LIMIT",
+    )

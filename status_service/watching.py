@@ -1,5 +1,8 @@
 """Watches: subscribe, read the snapshot, then send what is newer.
 
+A watch is a context manager: to enter it is to be admitted, which is refused with a status and nothing else; what it gives are the responses. Its place is free
+again when it is left.
+
 The order matters: what is committed between the two first steps is in the snapshot, in the mailbox, or in both, never in neither. What is in both is told by
 its number and sent once. A watch of a course is a walk along the course's revisions: the snapshot, a resumed watch and a lagging watcher are the same
 read from where it stands. A resume token names the course and that number.
@@ -18,6 +21,7 @@ from materials.v1 import status_service_pb2 as pb
 
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller
+from servicekit.owner_limits import OwnerPlaces
 from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.change_feed import ChangeFeed, CourseChange, Mailbox
@@ -50,9 +54,16 @@ class _Walk:
 class Watching:
     """Serves watches from the feed and the record; ends them all at once when the service drains."""
 
-    def __init__(self, postgres: Postgres, feed: ChangeFeed, tokens: OpaqueTokens, *, max_watches: int) -> None:
+    def __init__(
+        self, postgres: Postgres, feed: ChangeFeed, tokens: OpaqueTokens, *, max_watches: int, max_per_owner: int
+    ) -> None:
         self._postgres, self._feed, self._tokens = postgres, feed, tokens
         self._max_watches = max_watches
+        self._of_owners = OwnerPlaces(
+            max_per_owner,
+            errors_pb2.ERROR_REASON_OWNER_WATCH_LIMIT,
+            "you have as many watches open as one owner may; close some, or watch the course in place of each material",
+        )
         self._open: set[Mailbox] = set()
         self._draining = False
 
@@ -62,47 +73,59 @@ class Watching:
         for mailbox in self._open:
             mailbox.filled.set()
 
-    async def material(self, record: Record, after_revision: int) -> AsyncIterator[pb.WatchMaterialResponse]:
-        """The states of a visible material newer than `after_revision`; ends after a terminal one."""
-        material_id = str(record.material_id)
-        async with self._mailbox(record.course_id, material_id) as mailbox:
+    @asynccontextmanager
+    async def material(
+        self, caller: Caller, record: Record, after_revision: int
+    ) -> AsyncIterator[AsyncIterator[pb.WatchMaterialResponse]]:
+        """The states of a material visible to the caller, newer than `after_revision`; they end after a terminal one."""
+        async with self._mailbox(caller, record.course_id, str(record.material_id)) as mailbox:
             rows = await self._postgres.fetch(record_store.GET, [record.material_id])
             if not rows:
                 raise not_found()
-            current = record_store.to_record(rows[0])
-            # Also when `after_revision` is from a future that did not happen: the watcher then learns what is.
-            if current.revision != after_revision or current.ended:
-                yield pb.WatchMaterialResponse(material=to_material(current))
-            seen, ended = current.revision, current.ended
-            while not ended:
-                changes, _ = await self._next(mailbox)
-                for change in changes:
-                    if change.deleted:
-                        raise not_found()
-                    if change.material.revision > seen:
-                        seen = change.material.revision
-                        yield change.watch_material_response
-                        ended = change.material.processing_status in (COMPLETED, FAILED)
+            yield self._states(mailbox, record_store.to_record(rows[0]), after_revision)
 
-    async def course(self, caller: Caller, course_id: str, resume_token: str) -> AsyncIterator[pb.WatchCourseResponse]:
+    async def _states(
+        self, mailbox: Mailbox, current: Record, after_revision: int
+    ) -> AsyncIterator[pb.WatchMaterialResponse]:
+        # Also when `after_revision` is from a future that did not happen: the watcher then learns what is.
+        if current.revision != after_revision or current.ended:
+            yield pb.WatchMaterialResponse(material=to_material(current))
+        seen, ended = current.revision, current.ended
+        while not ended:
+            changes, _ = await self._next(mailbox)
+            for change in changes:
+                if change.deleted:
+                    raise not_found()
+                if change.material.revision > seen:
+                    seen = change.material.revision
+                    yield change.watch_material_response
+                    ended = change.material.processing_status in (COMPLETED, FAILED)
+
+    @asynccontextmanager
+    async def course(
+        self, caller: Caller, course_id: str, resume_token: str
+    ) -> AsyncIterator[AsyncIterator[pb.WatchCourseResponse]]:
         """A course's snapshot, or what is newer than the token, then every change that the caller may see."""
         walk = _Walk(caller, course_id, self._resume(course_id, resume_token), fresh_snapshot=not resume_token)
-        async with self._mailbox(course_id) as mailbox:
+        async with self._mailbox(caller, course_id) as mailbox:
             row = await self._postgres.fetchrow(record_store.COURSE_REVISION, course_id)
             if walk.position > (row["revision"] if row else 0):
                 raise invalid_resume_token()
-            async for change in self._newer(walk):
-                yield self._course_response(walk, change)
-            walk.fresh_snapshot = False
-            yield pb.WatchCourseResponse(snapshot_complete=pb.SnapshotComplete(), resume_token=self._token(walk))
-            while True:
-                changes, lagging = await self._next(mailbox)
-                if lagging:
-                    async for change in self._newer(walk):
-                        yield self._course_response(walk, change)
-                for change in changes:
-                    if walk.steps_to(change):
-                        yield self._course_response(walk, change)
+            yield self._changes(mailbox, walk)
+
+    async def _changes(self, mailbox: Mailbox, walk: _Walk) -> AsyncIterator[pb.WatchCourseResponse]:
+        async for change in self._newer(walk):
+            yield self._course_response(walk, change)
+        walk.fresh_snapshot = False
+        yield pb.WatchCourseResponse(snapshot_complete=pb.SnapshotComplete(), resume_token=self._token(walk))
+        while True:
+            changes, lagging = await self._next(mailbox)
+            if lagging:
+                async for change in self._newer(walk):
+                    yield self._course_response(walk, change)
+            for change in changes:
+                if walk.steps_to(change):
+                    yield self._course_response(walk, change)
 
     async def _newer(self, walk: _Walk) -> AsyncIterator[CourseChange]:
         """What the record holds beyond the walk's position, as far as the caller may see it, a page at a time."""
@@ -142,21 +165,22 @@ class Watching:
         return mailbox.take()
 
     @asynccontextmanager
-    async def _mailbox(self, course_id: str, material_id: str = "") -> AsyncIterator[Mailbox]:
+    async def _mailbox(self, caller: Caller, course_id: str, material_id: str = "") -> AsyncIterator[Mailbox]:
         if len(self._open) >= self._max_watches:
             raise Unavailable(
                 errors_pb2.ERROR_REASON_TOO_MANY_WATCHES, "this replica serves as many watches as it can", retry_after=5
             )
-        async with asyncio.timeout(10.0):
-            mailbox = await self._feed.subscribe(course_id, material_id)
-        self._open.add(mailbox)
-        try:
-            if self._draining:
-                mailbox.filled.set()
-            yield mailbox
-        finally:
-            self._open.discard(mailbox)
-            self._feed.unsubscribe(course_id, mailbox)
+        with self._of_owners.place(caller):
+            async with asyncio.timeout(10.0):
+                mailbox = await self._feed.subscribe(course_id, material_id)
+            self._open.add(mailbox)
+            try:
+                if self._draining:
+                    mailbox.filled.set()
+                yield mailbox
+            finally:
+                self._open.discard(mailbox)
+                self._feed.unsubscribe(course_id, mailbox)
 
 
 def not_found() -> ServiceError:

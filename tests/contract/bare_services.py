@@ -127,6 +127,10 @@ class BareServices:
         """What a process has said so far."""
         return (self.directory / f"{name}.log").read_text(errors="replace")
 
+    async def until_ready(self, readiness: Readiness) -> None:
+        """Returns once a process is ready to be used."""
+        await until_ready(readiness, START_SECONDS)
+
     async def _start_service(self, name: str, module: str, settings: dict[str, str]) -> None:
         address = settings.get("LISTEN_ADDRESS") or f"{HOST}:{free_port()}"
         self.endpoints[name] = address
@@ -138,6 +142,7 @@ class BareServices:
             "AUTH_ISSUER": "materials-local",
             "SERVICE_TOKEN_SECRET": secret["service_token_secret"],
             "SHUTDOWN_GRACE_SECONDS": "2",
+            "OWNER_REQUESTS_PER_SECOND": "0",  # the same few people call in every test
             **settings,
         }
         await self._start(name, [sys.executable, "-m", module], environment, GrpcServing(address))
@@ -148,7 +153,7 @@ class BareServices:
                 command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
             )
         try:
-            await until_ready(readiness, START_SECONDS)
+            await self.until_ready(readiness)
         except Exception as error:
             raise AssertionError(f"{name} did not start: {error}\n{self.log(name)}") from error
 

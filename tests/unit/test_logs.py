@@ -6,6 +6,7 @@ import logging
 from collections.abc import Iterator
 
 import pytest
+import structlog
 
 from servicekit.logs import configure_logs
 
@@ -28,3 +29,28 @@ def test_metadata_that_grpc_cannot_decode_is_not_logged_as_it_came(capsys: pytes
     logged = capsys.readouterr().err
     assert "Bearer" not in logged
     assert "something else" in logged
+
+
+@pytest.mark.usefixtures("loggers")
+@pytest.mark.parametrize("format", ["console", "json"])
+def test_whatever_somebody_sent_is_one_line_and_does_nothing_to_a_terminal(
+    capsys: pytest.CaptureFixture[str], format: str
+) -> None:
+    configure_logs(service="a_service", format=format, level="INFO")
+    sent = "a\r\n2026-01-01 [critical ] forged\0\x1b[31m\x9b\u2028\u202e\u2066\ud800b"
+    structlog.get_logger().info("refused", path=sent)
+    logging.getLogger("somebody").warning(sent)
+    logged = capsys.readouterr().err
+    assert len(logged.splitlines()) == 2
+    assert all(line.isprintable() for line in logged.splitlines())
+    assert logged.count("forged") == 2
+
+
+@pytest.mark.usefixtures("loggers")
+def test_stack_trace_of_the_unforeseen_keeps_its_lines(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(service="a_service", format="console", level="INFO")
+    try:
+        raise ValueError("unforeseen")
+    except ValueError:
+        structlog.get_logger().exception("call failed")
+    assert capsys.readouterr().err.splitlines()[1] == "Traceback (most recent call last):"

@@ -10,13 +10,19 @@ from pathlib import Path
 
 import pytest
 
+from gateway.settings import GatewaySettings
 from ingest_service.settings import IngestSettings
 from processor_service.settings import ProcessorSettings
 from servicekit.settings import ServiceSettings, help_text, load_settings
 from status_service.settings import StatusSettings
 
 ROOT = Path(__file__).resolve().parents[2]
-SERVICES = {"status_service": StatusSettings, "ingest_service": IngestSettings, "processor_service": ProcessorSettings}
+SERVICES: dict[str, type[ServiceSettings]] = {
+    "status_service": StatusSettings,
+    "ingest_service": IngestSettings,
+    "processor_service": ProcessorSettings,
+    "gateway": GatewaySettings,
+}
 KINDS = list(SERVICES.values())
 SECRET = "a secret of the services"
 GOOD = {
@@ -97,6 +103,10 @@ def test_each_missing_variable_has_a_line(
         ("LEASE_SECONDS", "1"),
         ("MAX_ATTEMPTS", "0"),
         ("MAX_WATCHES", "-1"),
+        ("MAX_WATCHES_PER_OWNER", "0"),
+        ("OWNER_REQUESTS_PER_SECOND", "-1"),
+        ("OWNER_REQUESTS_PER_SECOND", "nan"),
+        ("OWNER_REQUEST_BURST", "0"),
         ("LOG_FORMAT", "xml"),
         ("LOG_LEVEL", "LOUD"),
         ("SERVICE_TOKEN_SECRET", "short"),

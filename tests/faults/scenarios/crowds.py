@@ -23,7 +23,14 @@ from tests.local_stack import Client
 WATCHES = 1_100
 UPLOADS = 8
 #: Little more than what a scenario takes at once: a place that is not given back is missed by the next one.
-CROWD = Layout(settings=(("MAX_WATCHES", str(WATCHES)), ("MAX_CONCURRENT_UPLOADS", str(UPLOADS))))
+CROWD = Layout(
+    settings=(
+        ("MAX_WATCHES", str(WATCHES)),
+        ("MAX_WATCHES_PER_OWNER", str(WATCHES)),
+        ("MAX_CONCURRENT_UPLOADS", str(UPLOADS)),
+        ("MAX_UPLOADS_PER_OWNER", str(UPLOADS)),
+    )
+)
 CHANNELS = 10
 MIB = 2**20
 
