@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from importlib.metadata import version
 
-from fastapi import FastAPI
 from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
+from starlette.types import ASGIApp
 
 from gateway import content_routes, event_routes, material_routes, page_routes, problems, reading_routes, session_routes
 from gateway.callers import Callers
 from gateway.event_streams import EventStreams
+from gateway.openapi import DescribedApp
 from gateway.page_routes import STATIC, Liveness
 from gateway.request_layers import BoundedBodies, BoundedRequests, RequestContext, SafeHeaders
 from gateway.sealing import Sealer
@@ -33,9 +34,9 @@ def build_app(
     cookies: Sealer,
     event_streams: EventStreams,
     liveness: Liveness,
-) -> FastAPI:
+) -> ASGIApp:
     """Everything over HTTP."""
-    app = FastAPI(
+    app = DescribedApp(
         title="Course materials",
         version=version("course-materials"),
         description=_ABOUT,
@@ -47,21 +48,20 @@ def build_app(
     )
     app.state.services, app.state.callers, app.state.tickets = services, callers, tickets
     app.state.cookies, app.state.event_streams, app.state.liveness = cookies, event_streams, liveness
-    for routes in (material_routes, content_routes, reading_routes, event_routes, session_routes, page_routes):
-        app.include_router(routes.router)
+    modules = (material_routes, content_routes, reading_routes, event_routes, session_routes, page_routes)
+    for module in modules:
+        app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
-    problems.add_handlers(app)
-    # The last one added is the outermost.
-    app.add_middleware(BoundedBodies, idle_seconds=settings.body_idle_seconds, is_upload=material_routes.is_upload)
+    problems.add_handlers(app, [route for module in modules for route in module.router.routes])
+    # Not by add_middleware: what is unforeseen would then be answered outside of all layers. The last is the outermost.
+    layers: ASGIApp = BoundedBodies(app, idle_seconds=settings.body_idle_seconds, is_upload=material_routes.is_upload)
+    layers = BoundedRequests(layers, most=settings.max_http_requests)
     if origins := settings.allowed_origins():
-        app.add_middleware(
-            CORSMiddleware,
+        layers = CORSMiddleware(
+            layers,
             allow_origins=origins,
             allow_methods=["GET", "HEAD", "POST", "DELETE"],
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range"],
             expose_headers=["Location", "Link", "Retry-After", "ETag", "Content-Disposition", "Content-Range"],
         )
-    app.add_middleware(BoundedRequests, most=settings.max_http_requests)
-    app.add_middleware(SafeHeaders)
-    app.add_middleware(RequestContext)
-    return app
+    return RequestContext(SafeHeaders(layers))

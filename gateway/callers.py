@@ -5,14 +5,15 @@ The services verify the token again and decide what its owner may do; here it is
 
 from __future__ import annotations
 
-from collections.abc import Awaitable, Callable
-from typing import Annotated
-from urllib.parse import urlsplit
+from collections.abc import Awaitable, Callable, Coroutine
+from typing import Annotated, Any
 
 import structlog
 from fastapi import Depends, Request
+from fastapi.routing import APIRoute
 from materials.v1 import errors_pb2
 from starlette.datastructures import Headers
+from starlette.responses import Response
 
 from gateway.sealing import Sealer
 from gateway.tickets import Purpose, Tickets
@@ -80,8 +81,8 @@ def same_origin(headers: Headers) -> bool:
     against Host (RFC 6454)."""
     if (site := headers.get("sec-fetch-site")) is not None:
         return site in ("same-origin", "none")
-    origin = headers.get("origin")
-    return origin is not None and urlsplit(origin).netloc == headers.get("host")
+    _, _, host = headers.get("origin", "").partition("://")
+    return bool(host) and host == headers.get("host")
 
 
 def refuse_token_in_url(request: Request) -> None:
@@ -103,7 +104,10 @@ def cross_origin_refused() -> ServiceError:
 
 async def _caller(request: Request) -> Caller:
     callers: Callers = request.app.state.callers
-    return await callers.of(request)
+    if not hasattr(request.state, "caller"):
+        request.state.caller = await callers.of(request)
+    caller: Caller = request.state.caller
+    return caller
 
 
 def _by_ticket(purpose: Purpose) -> Callable[[Request], Awaitable[Caller]]:
@@ -112,6 +116,22 @@ def _by_ticket(purpose: Purpose) -> Callable[[Request], Awaitable[Caller]]:
         return await callers.with_ticket(request, purpose)
 
     return caller
+
+
+class CallerFirst(APIRoute):
+    """Whoever calls is known before anything of the body is read; FastAPI alone would read and check it first."""
+
+    def get_route_handler(self) -> Callable[[Request], Coroutine[Any, Any, Response]]:
+        """The route's, after its caller."""
+        handle = super().get_route_handler()
+        if all(dependency.call is not _caller for dependency in self.dependant.dependencies):
+            return handle
+
+        async def after_the_caller(request: Request) -> Response:
+            await _caller(request)
+            return await handle(request)
+
+        return after_the_caller
 
 
 CurrentCaller = Annotated[Caller, Depends(_caller)]

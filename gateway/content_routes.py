@@ -47,7 +47,9 @@ async def download(
     request: Request,
     material_id: MaterialId,
     caller: ContentCaller,
-    byte_range: Annotated[str | None, Header(alias="Range", examples=["bytes=0-1023"])] = None,
+    byte_range: Annotated[
+        str | None, Header(alias="Range", description="one range of bytes", examples=["bytes=0-1023"])
+    ] = None,
     if_range: Annotated[str | None, Header()] = None,
     if_none_match: Annotated[str | None, Header()] = None,
 ) -> Response:
@@ -62,11 +64,13 @@ async def download(
     material = response.material
     etag = f'"{material.sha256}"'
     headers = _SAFE_HEADERS | {"ETag": etag}
-    if if_none_match is not None and etag in [each.strip().removeprefix("W/") for each in if_none_match.split(",")]:
+    if {"*", etag} & {each.strip().removeprefix("W/") for each in (if_none_match or "").split(",")}:
         return Response(status_code=304, headers=headers)
     headers["Content-Disposition"] = content_disposition(material.name)
     try:
-        wanted = parse_range(byte_range if if_range in (None, etag) else None, material.file_size)
+        # Of HEAD a Range means nothing (RFC 9110, section 14.2).
+        applies = request.method == "GET" and if_range in (None, etag)
+        wanted = parse_range(byte_range if applies else None, material.file_size)
     except NotSatisfiable:
         outside = ServiceError(
             errors_pb2.ERROR_REASON_RANGE_INVALID, f"the file has {material.file_size} bytes; the range lies outside"

@@ -14,18 +14,18 @@ from starlette.datastructures import Headers
 from starlette.responses import Response
 from starlette.types import Scope
 
-from gateway.answers import problem_answers
-from gateway.callers import CurrentCaller
+from gateway.answers import BODY, problem_answers
+from gateway.callers import CallerFirst, CurrentCaller
 from gateway.multipart import MultipartForm
 from gateway.paths import CourseId, MaterialId
-from gateway.representations import Material, RetryFailedRequest, RetryFailedResult, Transition
+from gateway.representations import FailureReason, Material, RetryFailedRequest, RetryFailedResult, Status, Transition
 from gateway.services import CALL_SECONDS, Services, identity, refusals
 from gateway.uploading import request_id_of, upload
 from servicekit.documents import numbers_by_name
 from servicekit.errors import FieldInvalid
 from servicekit.identity import Caller
 
-router = APIRouter(tags=["materials"])
+router = APIRouter(tags=["materials"], route_class=CallerFirst)
 
 DEFAULT_PAGE = 1000
 _UPLOAD_PATH = re.compile(r"/courses/[^/]+/materials")
@@ -56,8 +56,10 @@ _NEXT = {"Link": {"description": 'the next page, rel="next"; absent on the last'
 
 PageToken = Annotated[str, Query(description="from the Link of the page before")]
 PageSize = Annotated[int, Query(ge=0, le=2**31 - 1, description="at most so many, 1,000 at most")]
-Statuses = Annotated[list[str] | None, Query(alias="status", description="only these states", examples=[["failed"]])]
-Reason = Annotated[str | None, Query(description="only those failed for this reason", examples=["file_encrypted"])]
+Statuses = Annotated[list[Status] | None, Query(alias="status", description="only these states", examples=[["failed"]])]
+Reason = Annotated[
+    FailureReason | None, Query(description="only those failed for this reason", examples=["file_encrypted"])
+]
 
 
 @router.post(
@@ -66,7 +68,7 @@ Reason = Annotated[str | None, Query(description="only those failed for this rea
     status_code=201,
     responses={
         201: {"headers": {"Location": {"description": "the material", "schema": {"type": "string"}}}},
-        **problem_answers(400, 401, 403, 409, 415),
+        **problem_answers(*BODY, 400, 401, 403, 409, 415),
     },
     openapi_extra={"requestBody": _FORM},
 )
@@ -79,7 +81,9 @@ async def upload_material(
     idempotency_key: Annotated[
         str | None,
         Header(
-            description="makes a repeat safe: the same key and file answer the same material", examples=["2f1c8c52"]
+            alias="Idempotency-Key",
+            description="makes a repeat safe: the same key and file answer the same material",
+            examples=["2f1c8c52"],
         ),
     ] = None,
 ) -> Material:
@@ -92,6 +96,7 @@ async def upload_material(
     return Material.of(material)
 
 
+@router.head("/courses/{course_id}/materials", include_in_schema=False)
 @router.get(
     "/courses/{course_id}/materials",
     operation_id="listCourseMaterials",
@@ -111,6 +116,7 @@ async def list_course(
     return await _listed(request, response, caller, course_id, status, failure_reason, page_size, page_token)
 
 
+@router.head("/materials", include_in_schema=False)
 @router.get(
     "/materials",
     operation_id="listOwnMaterials",
@@ -129,6 +135,7 @@ async def list_own(
     return await _listed(request, response, caller, "", status, failure_reason, page_size, page_token)
 
 
+@router.head("/materials/{material_id}", include_in_schema=False)
 @router.get("/materials/{material_id}", operation_id="getMaterial", responses=problem_answers(400, 401, 404))
 async def get_material(request: Request, material_id: MaterialId, caller: CurrentCaller) -> Material:
     """One material as it is now."""
@@ -153,6 +160,7 @@ async def delete_material(request: Request, material_id: MaterialId, caller: Cur
         )
 
 
+@router.head("/materials/{material_id}/history", include_in_schema=False)
 @router.get(
     "/materials/{material_id}/history",
     operation_id="listMaterialHistory",
@@ -203,7 +211,7 @@ async def cancel_material(request: Request, material_id: MaterialId, caller: Cur
 @router.post(
     "/courses/{course_id}/materials:retry-failed",
     operation_id="retryFailedMaterials",
-    responses=problem_answers(400, 401, 403),
+    responses=problem_answers(*BODY, 400, 401, 403),
 )
 async def retry_failed(
     request: Request, course_id: CourseId, caller: CurrentCaller, body: RetryFailedRequest

@@ -13,6 +13,7 @@ from python_multipart.multipart import MultipartParser, parse_options_header
 
 from servicekit.errors import FieldInvalid, ServiceError
 
+MAX_PREAMBLE_BYTES = 4 * 1024
 MAX_FIELD_BYTES = 4 * 1024
 MAX_PARTS = 20
 MAX_PART_HEADERS = 16
@@ -76,6 +77,9 @@ class MultipartForm:
             )
         except FormParserError as error:
             raise malformed("the boundary is not one that multipart/form-data has") from error
+        #: What stands before the first boundary means nothing (RFC 2046, section 5.1.1), and the parser does not take it; None after it.
+        self._preamble: bytearray | None = bytearray(b"\r\n")
+        self._first_boundary = b"\r\n--" + boundary
         self._events: list[FormEvent] = []
         self._parts = 0
         self._header: tuple[bytearray, bytearray] = (bytearray(), bytearray())
@@ -86,6 +90,14 @@ class MultipartForm:
 
     def feed(self, data: bytes) -> list[FormEvent]:
         """What these bytes bring."""
+        if self._preamble is not None:
+            self._preamble += data
+            begin = self._preamble.find(self._first_boundary)
+            if begin < 0:
+                if len(self._preamble) > MAX_PREAMBLE_BYTES:
+                    raise malformed("the body does not begin with the boundary of its Content-Type")
+                return []
+            data, self._preamble = bytes(self._preamble[begin + 2 :]), None
         try:
             self._parser.write(data)
         except FormParserError as error:
@@ -118,7 +130,9 @@ class MultipartForm:
         self._field = _text("form", parameters[b"name"])
         self._is_file = b"filename" in parameters
         if self._is_file:
-            self._events.append(FileBegins(self._field, _text(self._field, parameters[b"filename"])))
+            # Browsers write a quotation mark so; the line breaks that they write likewise no name may have.
+            filename = parameters[b"filename"].replace(b"%22", b'"')
+            self._events.append(FileBegins(self._field, _text(self._field, filename)))
 
     def _part_data(self, data: bytes, start: int, end: int) -> None:
         if self._is_file:

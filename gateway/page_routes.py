@@ -7,6 +7,7 @@ from pathlib import Path
 from fastapi import APIRouter, Request
 from starlette.responses import FileResponse, JSONResponse, Response
 
+from gateway.openapi import OPEN_TO_ALL
 from gateway.representations import Health
 
 STATIC = Path(__file__).parent / "static"
@@ -25,18 +26,21 @@ class Liveness:
         self.serving = False
 
 
+@router.head("/", include_in_schema=False)
 @router.get("/", include_in_schema=False)
 async def page() -> Response:
     """The page."""
     return FileResponse(STATIC / "index.html")
 
 
+@router.head("/healthz", include_in_schema=False)
 @router.get(
     "/healthz",
     tags=["health"],
     operation_id="getHealth",
     response_model=Health,
     responses={503: {"model": Health, "description": "it stops"}},
+    openapi_extra=OPEN_TO_ALL,
 )
 async def health(request: Request) -> Response:
     """Whether this replica takes requests. What stands behind it has health of its own, over gRPC."""

@@ -10,5 +10,10 @@ from gateway.representations import MATERIAL_ID
 
 MaterialId = Annotated[str, Path(description="a material's id", examples=[MATERIAL_ID])]
 CourseId = Annotated[
-    str, Path(description="1-128 visible characters without spaces or slashes", examples=["biology-101"])
+    str,
+    Path(
+        description="1-128 visible characters without spaces or slashes",
+        examples=["biology-101"],
+        json_schema_extra={"minLength": 1, "maxLength": 128},
+    ),
 ]

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 import secrets
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from http import HTTPStatus
 from typing import Any
 
@@ -18,7 +18,9 @@ from fastapi import FastAPI, Request
 from fastapi.exceptions import RequestValidationError
 from materials.v1 import errors_pb2
 from starlette.exceptions import HTTPException
+from starlette.requests import ClientDisconnect
 from starlette.responses import JSONResponse, Response
+from starlette.routing import BaseRoute, Route
 
 from gateway.services import Refused
 from servicekit.errors import FieldInvalid, ServiceError, Unavailable, answer_of, reason_name
@@ -43,6 +45,13 @@ _STATUS_OF_CODE = {
     grpc.StatusCode.UNAVAILABLE: 503,
     grpc.StatusCode.DEADLINE_EXCEEDED: 504,
     grpc.StatusCode.UNIMPLEMENTED: 501,
+}
+#: Where pydantic's own words for a wrong field are for programmers.
+_WORDS = {
+    "missing": "is missing",
+    "extra_forbidden": "is not known here",
+    "json_invalid": "must be JSON",
+    "model_attributes_type": "must be a JSON object, sent with the header `Content-Type: application/json`",
 }
 #: When a service that did not answer at all is asked again, in seconds.
 NO_ANSWER_RETRY_SECONDS = 2.0
@@ -129,8 +138,8 @@ class RefusedRequest(HTTPException):
         self.error = error
 
 
-def add_handlers(app: FastAPI) -> None:
-    """Every error of the application becomes a problem."""
+def add_handlers(app: FastAPI, routes: Sequence[BaseRoute]) -> None:
+    """Every error of the application becomes a problem. `routes`: all there are, for what may be done with an address."""
 
     @app.exception_handler(Refused)
     async def refused(_: Request, error: Refused) -> Response:
@@ -142,11 +151,7 @@ def add_handlers(app: FastAPI) -> None:
 
     @app.exception_handler(RequestValidationError)
     async def invalid(_: Request, error: RequestValidationError) -> Response:
-        violations = [(_field(item["loc"]), str(item["msg"])) for item in error.errors()]
-        detail = ", ".join(f"{field}: {description}" for field, description in violations)
-        reason = errors_pb2.ERROR_REASON_FIELD_INVALID
-        status = answer_of(reason).http_status
-        return Problem(document(status, detail, reason=reason_name(reason), violations=violations))
+        return _invalid([(_field(item["loc"]), _description(item)) for item in error.errors()])
 
     @app.exception_handler(Exception)
     async def unforeseen(_: Request, error: Exception) -> Response:
@@ -163,10 +168,30 @@ def add_handlers(app: FastAPI) -> None:
         )
 
     @app.exception_handler(HTTPException)
-    async def http(_: Request, error: HTTPException) -> Response:
-        if isinstance(error, RefusedRequest):
-            return Problem(of_service_error(error.error))
-        return Problem(document(error.status_code, _words(error)), error.headers)
+    async def http(request: Request, error: HTTPException) -> Response:
+        match error.status_code:
+            case _ if isinstance(error, RefusedRequest):
+                return Problem(of_service_error(error.error))
+            case HTTPStatus.BAD_REQUEST:  # FastAPI's, for a body that its parser broke at
+                return _invalid([("body", _WORDS["json_invalid"])])
+            case HTTPStatus.METHOD_NOT_ALLOWED:
+                words = "this method is not for this address; /openapi.json lists the calls"
+                return Problem(document(405, words), {**(error.headers or {}), **_allowed(request, routes)})
+            case HTTPStatus.NOT_FOUND:
+                return Problem(document(404, "there is no such page or call; /openapi.json lists the calls"))
+            case _:
+                return Problem(document(error.status_code, str(error.detail)), error.headers)
+
+    @app.exception_handler(ClientDisconnect)
+    async def gone(_: Request, error: ClientDisconnect) -> Response:
+        log.info("the client has gone before its request was whole")
+        return Response(status_code=499)  # read by nobody
+
+
+def _invalid(violations: Sequence[tuple[str, str]]) -> Problem:
+    reason = errors_pb2.ERROR_REASON_FIELD_INVALID
+    detail = ", ".join(f"{field}: {description}" for field, description in violations)
+    return Problem(document(answer_of(reason).http_status, detail, reason=reason_name(reason), violations=violations))
 
 
 def _field(location: tuple[int | str, ...]) -> str:
@@ -175,11 +200,14 @@ def _field(location: tuple[int | str, ...]) -> str:
     return ".".join(names) or str(location[0])
 
 
-def _words(error: HTTPException) -> str:
-    match error.status_code:
-        case HTTPStatus.NOT_FOUND:
-            return "there is no such page or call; /openapi.json lists the calls"
-        case HTTPStatus.METHOD_NOT_ALLOWED:
-            return "this method is not for this address; /openapi.json lists the calls"
-        case _:
-            return str(error.detail)
+def _description(item: Mapping[str, Any]) -> str:
+    if item["type"] == "value_error":
+        return str(item["ctx"]["error"])
+    return _WORDS.get(item["type"], str(item["msg"]))
+
+
+def _allowed(request: Request, routes: Iterable[BaseRoute]) -> dict[str, str]:
+    """The Allow header of an address with routes of ours: each route knows of its own methods alone."""
+    path = request.scope["path"]
+    methods = [each.methods or () for each in routes if isinstance(each, Route) and each.path_regex.match(path)]
+    return {"Allow": ", ".join(sorted({name for each in methods for name in each}))} if methods else {}

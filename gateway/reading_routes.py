@@ -10,18 +10,19 @@ from fastapi import APIRouter, Query, Request
 from materials.v1 import processor_service_pb2 as pb
 from starlette.responses import Response
 
-from gateway.answers import problem_answers
-from gateway.callers import CurrentCaller
+from gateway.answers import BODY, problem_answers
+from gateway.callers import CallerFirst, CurrentCaller
 from gateway.paths import CourseId, MaterialId
-from gateway.representations import MaterialText, SearchRequest, SearchResult, SearchResults
+from gateway.representations import LIMIT_SHOWN, QUERY_SHOWN, MaterialText, SearchRequest, SearchResult, SearchResults
 from gateway.service_streams import ServiceStream, ServiceStreamResponse
 from gateway.services import SEARCH_SECONDS, Services, identity, refusals
 from servicekit.documents import document
 from servicekit.identity import Caller
 
-router = APIRouter()
+router = APIRouter(route_class=CallerFirst)
 
 
+@router.head("/materials/{material_id}/text", include_in_schema=False)
 @router.get(
     "/materials/{material_id}/text",
     tags=["materials"],
@@ -63,6 +64,7 @@ async def _text_json(
     yield b"]}"
 
 
+@router.head("/courses/{course_id}/search", include_in_schema=False)
 @router.get(
     "/courses/{course_id}/search",
     tags=["search"],
@@ -73,8 +75,14 @@ async def search(
     request: Request,
     course_id: CourseId,
     caller: CurrentCaller,
-    query: Annotated[str, Query(description="1-500 characters", examples=["how do cells make energy?"])] = "",
-    limit: Annotated[int, Query(ge=-(2**31), le=2**31 - 1, description="10 at most; 0: the default, 3")] = 0,
+    query: Annotated[
+        str,
+        Query(description="1-500 characters", examples=["how do cells make energy?"], json_schema_extra=QUERY_SHOWN),
+    ],
+    limit: Annotated[
+        int,
+        Query(ge=-(2**31), le=2**31 - 1, description="10 at most; 0: the default, 3", json_schema_extra=LIMIT_SHOWN),
+    ] = 0,
 ) -> SearchResults:
     """The passages nearest in meaning, of what the caller may see; best first."""
     return await _search(request, caller, course_id, query, limit)
@@ -84,7 +92,7 @@ async def search(
     "/courses/{course_id}/search",
     tags=["search"],
     operation_id="searchCourseByPost",
-    responses=problem_answers(400, 401),
+    responses=problem_answers(*BODY, 400, 401),
 )
 async def search_by_post(
     request: Request, course_id: CourseId, caller: CurrentCaller, body: SearchRequest

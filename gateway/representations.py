@@ -3,16 +3,24 @@
 from __future__ import annotations
 
 from datetime import datetime
-from typing import Annotated, Literal, Self
+from typing import Annotated, Any, Literal, Self
 
 from google.protobuf.message import Message
-from pydantic import BaseModel, ConfigDict, Field
+from materials.v1 import material_pb2
+from pydantic import BaseModel, ConfigDict, Field, model_validator
 
-from servicekit.documents import document
+from servicekit.documents import document, numbers_by_name
 
 ProcessingStatus = Literal["pending", "processing", "completed", "failed"]
 MATERIAL_ID = "0b8f6a52-0a3f-4b0e-9d0b-3f6f1c2d4e5a"
 WHEN = "2026-01-31T09:30:00Z"
+#: What the services allow, as the document shows it. They decide, and say it in their own words: these are not checked here.
+LIMIT_SHOWN: dict[str, Any] = {"minimum": 0, "maximum": 10}
+QUERY_SHOWN: dict[str, Any] = {"minLength": 1, "maxLength": 500}
+FailureReason = Annotated[
+    str, Field(json_schema_extra={"enum": [*numbers_by_name(material_pb2.FailureReason.DESCRIPTOR)]})
+]
+Status = Annotated[str, Field(json_schema_extra={"enum": [*numbers_by_name(material_pb2.ProcessingStatus.DESCRIPTOR)]})]
 
 
 class FromContract(BaseModel):
@@ -22,6 +30,21 @@ class FromContract(BaseModel):
     def of(cls, message: Message) -> Self:
         """Validated from a message."""
         return cls.model_validate(document(message))
+
+
+class FromClient(BaseModel):
+    """A JSON body: only the fields described, and text alone that all can write down."""
+
+    model_config = ConfigDict(extra="forbid")
+
+    @model_validator(mode="before")
+    @classmethod
+    def _is_text(cls, content: Any) -> Any:
+        # JSON's "\ud800" is half of a character: UTF-8, and so the contract, has none.
+        texts = [*content, *content.values()] if isinstance(content, dict) else []
+        if any("\ud800" <= character <= "\udfff" for each in texts if isinstance(each, str) for character in each):
+            raise ValueError("must not contain half of a surrogate pair")
+        return content
 
 
 class Material(FromContract):
@@ -96,14 +119,17 @@ class MaterialText(BaseModel):
     pages: list[Page]
 
 
-class SearchRequest(BaseModel):
+class SearchRequest(FromClient):
     """What to look for."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    query: str = Field(description="1-500 characters", examples=["how do cells make energy?"])
+    query: str = Field(
+        description="1-500 characters", examples=["how do cells make energy?"], json_schema_extra=QUERY_SHOWN
+    )
     limit: Annotated[int, Field(ge=-(2**31), le=2**31 - 1)] = Field(
-        0, description="at most so many results, 10 at most; 0: the service's default (3)", examples=[3]
+        0,
+        description="at most so many results, 10 at most; 0: the service's default (3)",
+        examples=[3],
+        json_schema_extra=LIMIT_SHOWN,
     )
 
 
@@ -127,12 +153,10 @@ class SearchResults(BaseModel):
     results: list[SearchResult]
 
 
-class RetryFailedRequest(BaseModel):
+class RetryFailedRequest(FromClient):
     """Which failed materials of the course to retry."""
 
-    model_config = ConfigDict(extra="forbid")
-
-    failure_reason: str | None = Field(
+    failure_reason: FailureReason | None = Field(
         None, description="only those failed for this reason; null: any but cancelled", examples=["brain_failed"]
     )
     max_count: Annotated[int, Field(ge=0, le=2**31 - 1)] = Field(
@@ -148,10 +172,8 @@ class RetryFailedResult(FromContract):
     not_retryable: int = Field(description="another attempt cannot mend these", examples=[1])
 
 
-class SignIn(BaseModel):
+class SignIn(FromClient):
     """One of the two, unless the Authorization header has the token."""
-
-    model_config = ConfigDict(extra="forbid")
 
     token: str | None = Field(None, description="a bearer token", examples=["eyJhbGciOiJIUzI1NiJ9…"])
     ticket: str | None = Field(None, description="a sign-in ticket", examples=[None])
@@ -169,10 +191,8 @@ class Session(BaseModel):
     features: list[str] = Field(description="what this installation can do beside the basics", examples=[["search"]])
 
 
-class TicketRequest(BaseModel):
+class TicketRequest(FromClient):
     """What the ticket is for: `events` of a material or a course, `content` of a material, or `sign-in`."""
-
-    model_config = ConfigDict(extra="forbid")
 
     purpose: Literal["events", "content", "sign-in"] = Field(examples=["events"])
     material_id: str | None = Field(None, examples=[None])

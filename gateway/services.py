@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import cached_property
 
 import grpc
 from materials.v1 import (
@@ -36,27 +35,27 @@ class Refused(Exception):
 
 
 class Services:
-    """Stubs over one channel each; connected when first used."""
+    """Stubs, each made when asked for: a peer's channel is another one after its certificates were renewed."""
 
     def __init__(self, *, ingest: Peer, status: Peer, processor: Peer) -> None:
         self._ingest, self._status, self._processor = ingest, status, processor
 
-    @cached_property
+    @property
     def ingest(self) -> ingest_service_pb2_grpc.IngestServiceAsyncStub:
         """Bytes in and out."""
         return ingest_service_pb2_grpc.IngestServiceStub(self._ingest.channel)
 
-    @cached_property
+    @property
     def status(self) -> status_service_pb2_grpc.StatusServiceAsyncStub:
         """The record."""
         return status_service_pb2_grpc.StatusServiceStub(self._status.channel)
 
-    @cached_property
+    @property
     def record(self) -> record_service_pb2_grpc.RecordServiceAsyncStub:
         """The record as peers change it: for tickets alone."""
         return record_service_pb2_grpc.RecordServiceStub(self._status.channel)
 
-    @cached_property
+    @property
     def processor(self) -> processor_service_pb2_grpc.ProcessorServiceAsyncStub:
         """What was read."""
         return processor_service_pb2_grpc.ProcessorServiceStub(self._processor.channel)

@@ -9,8 +9,18 @@ from fastapi import APIRouter, Request
 from materials.v1 import errors_pb2
 from starlette.responses import JSONResponse, Response
 
-from gateway.answers import problem_answers
-from gateway.callers import COOKIE, Callers, CurrentCaller, bearer_token, cross_origin_refused, same_origin
+from gateway.answers import BODY, problem_answers
+from gateway.callers import (
+    COOKIE,
+    CallerFirst,
+    Callers,
+    CurrentCaller,
+    bearer_token,
+    cross_origin_refused,
+    refuse_token_in_url,
+    same_origin,
+)
+from gateway.openapi import OPEN_TO_ALL
 from gateway.representations import IssuedTicket, Session, SignIn, TicketRequest
 from gateway.sealing import Sealer
 from gateway.tickets import Purpose, Tickets
@@ -18,17 +28,24 @@ from servicekit import validation
 from servicekit.errors import FieldInvalid, ServiceError
 from servicekit.identity import Caller
 
-router = APIRouter(tags=["sign-in"])
+router = APIRouter(tags=["sign-in"], route_class=CallerFirst)
 
 #: What browsers keep at least, RFC 6265 section 6.1.
 MAX_COOKIE_CHARACTERS = 4096
 FEATURES = ["search"]
 
 
-@router.post("/session", operation_id="signIn", response_model=Session, responses=problem_answers(400, 401, 403))
+@router.post(
+    "/session",
+    operation_id="signIn",
+    response_model=Session,
+    responses=problem_answers(*BODY, 400, 401, 403),
+    openapi_extra=OPEN_TO_ALL,
+)
 async def sign_in(request: Request, body: SignIn | None = None) -> Response:
     """Sets the session cookie from the Authorization header, a token, or a sign-in ticket (`/#sign-in=…`)."""
     callers: Callers = request.app.state.callers
+    refuse_token_in_url(request)
     if "origin" in request.headers and not same_origin(request.headers):
         raise cross_origin_refused()
     caller = await callers.verified(await _token(request, body))
@@ -48,13 +65,20 @@ async def sign_in(request: Request, body: SignIn | None = None) -> Response:
     return response
 
 
+@router.head("/session", include_in_schema=False)
 @router.get("/session", operation_id="getSession", responses=problem_answers(400, 401))
 async def session(caller: CurrentCaller) -> Session:
     """Who is signed in."""
     return _session(caller)
 
 
-@router.delete("/session", operation_id="signOut", status_code=204, responses=problem_answers(403))
+@router.delete(
+    "/session",
+    operation_id="signOut",
+    status_code=204,
+    responses=problem_answers(403),
+    openapi_extra=OPEN_TO_ALL,
+)
 async def sign_out(request: Request) -> Response:
     """Removes the cookie."""
     if COOKIE in request.cookies and not same_origin(request.headers):
@@ -64,7 +88,7 @@ async def sign_out(request: Request) -> Response:
     return response
 
 
-@router.post("/tickets", operation_id="issueTicket", status_code=201, responses=problem_answers(400, 401, 403))
+@router.post("/tickets", operation_id="issueTicket", status_code=201, responses=problem_answers(*BODY, 400, 401, 403))
 async def issue_ticket(request: Request, body: TicketRequest, caller: CurrentCaller) -> IssuedTicket:
     """A ticket for an event stream, a download, or the first visit of a browser: good once, for this alone, for a minute (a sign-in: ten)."""
     purpose, resource = Purpose(body.purpose), _resource(body)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import re
 from pathlib import Path
 from typing import Annotated
 
-from pydantic import AfterValidator, Field, field_validator
+from pydantic import AfterValidator, Field, ValidationInfo, field_validator
 
 from servicekit.settings import ServiceSettings, peer_endpoint
 
@@ -24,7 +25,7 @@ class GatewaySettings(ServiceSettings):
         "127.0.0.1:50053", description="Processor service: host:port, several with commas, or a gRPC target"
     )
     https_cert_file: Path | None = Field(None, description="PEM certificate chain for HTTPS; empty: plain HTTP")
-    https_key_file: Path | None = Field(None, description="PEM private key of that certificate")
+    https_key_file: Path | None = Field(None, validate_default=True, description="PEM private key of that certificate")
     forwarded_allow_ips: str = Field(
         "127.0.0.1",
         description="proxies whose X-Forwarded-For and X-Forwarded-Proto are believed: addresses or networks with commas, * for any",
@@ -59,11 +60,18 @@ class GatewaySettings(ServiceSettings):
         description="how long a client may leave what it was sent unread before its connection is cut, in seconds",
     )
 
+    @field_validator("https_key_file")
+    @classmethod
+    def _goes_with_a_certificate(cls, key: Path | None, info: ValidationInfo) -> Path | None:
+        if (key is None) != (info.data.get("https_cert_file") is None):
+            raise ValueError("set both HTTPS_CERT_FILE and HTTPS_KEY_FILE, or neither")
+        return key
+
     @field_validator("cors_allowed_origins")
     @classmethod
     def _are_origins(cls, origins: str) -> str:
         for origin in filter(None, (each.strip() for each in origins.split(","))):
-            if not origin.startswith(("http://", "https://")) or origin.count("/") != 2:
+            if not re.fullmatch(r"https?://[^/?#@\s*]+", origin):
                 raise ValueError(
                     "each must be an origin such as https://learn.example.org, without a path; * is not taken"
                 )

@@ -57,9 +57,10 @@ class DocumentError(Exception):
 class RenderLimits:
     """Bounds of one document's rendering; see `rendering` for the deadline, which the parent keeps.
 
-    `max_page_pixels`: larger pages are scaled down. `max_source_pixels`: larger images are refused unread.
-    `max_page_bytes`: of one PNG; halved in size until it fits. `cpu_seconds`: for each call. `memory_bytes`: address
-    space. 1.5 GiB holds an image of `max_source_pixels` and a page of `max_page_pixels` at their defaults.
+    `max_page_pixels`: larger pages are scaled down. `max_source_pixels`: larger images are refused unread, as are pages
+    of a PDF with a larger one that PDFium unpacks whole. `max_page_bytes`: of one PNG; halved in size until it fits.
+    `cpu_seconds`: for each call. `memory_bytes`: address space. 1.5 GiB holds an image of `max_source_pixels` and a
+    page of `max_page_pixels` at their defaults.
     """
 
     max_pages: int = 2_000

@@ -148,6 +148,7 @@ class ObjectWriter:
         self._task = asyncio.ensure_future(
             obstore.put_async(store, key, self._chunks(), use_multipart=True, chunk_size=part_bytes, max_concurrency=2)
         )
+        self._task.add_done_callback(_look_at_error)
 
     async def write(self, chunk: bytes) -> None:
         """Takes the next bytes when the store has room for them."""
@@ -166,7 +167,6 @@ class ObjectWriter:
             self._queue.get_nowait()
         self._queue.put_nowait(_Abandoned())
         await asyncio.wait([self._task], timeout=10.0)
-        # The error is looked at, so that it is not reported as lost.
         return self._task.done() and not self._task.cancelled() and self._task.exception() is None
 
     async def _chunks(self) -> AsyncIterator[bytes]:
@@ -191,6 +191,12 @@ class ObjectWriter:
         if self._task.done() and item is not None:
             with _translated():
                 self._task.result()
+
+
+def _look_at_error(write: asyncio.Future[Any]) -> None:
+    """So that the end of a write that was given up is not reported as lost, even when nobody waits for it any more."""
+    if not write.cancelled():
+        write.exception()
 
 
 def _unavailable() -> Unavailable:

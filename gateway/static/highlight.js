@@ -48,7 +48,9 @@ export function markRange(text, start, end) {
 /** The part of a passage around the query's first word, in one line of at most about `length` characters, without the heading it may begin with. */
 export function cut(passage, query, heading = "", length = 340) {
   const line = passage.replace(/\s+/gu, " ").trim();
-  const text = heading && line.startsWith(heading) && line.length > heading.length ? line.slice(heading.length).trim() : line;
+  const rest = heading && line.startsWith(heading) ? line.slice(heading.length).trim() : "";
+  // What was taken for a heading may be the first half of a sentence.
+  const text = /^[\p{Lu}\p{N}]/u.test(rest) ? rest : line;
   if (text.length <= length) return text;
   const first = markWords(text, query);
   const place = first[0].isMarked ? 0 : first.length > 1 ? first[0].text.length : 0;

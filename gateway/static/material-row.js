@@ -41,6 +41,7 @@ export class MaterialRow {
     parts.use.setAttribute("href", `#${state.icon}`);
     setText(parts.word, state.word);
     setText(parts.note, shown(state.note));
+    parts.note.title = parts.note.textContent;
     setText(parts.pages, pagesText(material));
     setText(parts.error, material.failure_reason === "cancelled" ? "" : shown(material.error_message ?? ""));
     parts.progress.hidden = state.share === undefined;

@@ -21,7 +21,7 @@ function waiting(material) {
   if (material.processing_status !== "pending") return null;
   const next = material.next_attempt_at && new Date(material.next_attempt_at) > Date.now() ? `next try ${when(material.next_attempt_at)}` : "";
   const done = material.pages_done ? `${material.pages_done} of ${count(material.pages_total, "page")} read` : "";
-  return { tone: "waiting", word: "Waiting", note: material.status_message || next || done };
+  return { tone: "waiting", word: "Waiting", note: material.status_message.replace(/^waiting /, "") || next || done };
 }
 
 function reading(material) {

@@ -159,7 +159,8 @@ export class Reader {
     part("panel-text").scrollTop = 0;
     part("sheet-text").classList.toggle("note", !found.text);
     showParts(part("sheet-text"), found.text ? parts : [{ text: "This page is blank.", isMarked: false }]);
-    setText(part("sheet-heading"), shown(passage?.heading ?? ""));
+    const heading = passage?.heading ?? "";
+    setText(part("sheet-heading"), parts.find((each) => each.isMarked)?.text.startsWith(heading) ? "" : shown(heading));
     setText(part("sheet-source"), SOURCES[found.source] ?? "");
     part("sheet-text").querySelector("mark")?.scrollIntoView({ block: "center" });
     if (passage) announce("The passage found is marked");

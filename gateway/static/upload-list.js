@@ -67,7 +67,7 @@ export class UploadList {
     element.querySelector("progress").value = upload.sent;
     setText(element.querySelector(".upload-state"), stateText(upload));
     element.querySelector(".retry").hidden = upload.state !== "failed";
-    element.querySelector("progress").hidden = upload.state === "failed";
+    element.querySelector("progress").hidden = upload.state === "failed" || upload.state === "queued";
     element.querySelector(".cancel").setAttribute("aria-label", `${upload.state === "failed" ? "Dismiss" : "Cancel the upload of"} ${shown(upload.file.name)}`);
   }
 

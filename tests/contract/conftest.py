@@ -17,10 +17,11 @@ from tests.contract.command_line import Cli
 from tests.contract.people import People
 from tests.contract.person import Person
 from tests.contract.record_calls import RecordCalls
+from tests.contract.rest import FRIEND, Rest, own_gateway
 from tests.contract.scripted_services import TOKEN, ScriptedServices, scripted_services
 from tests.contract.started_brain import read, started_brain
 from tests.contract.uploads import Ingest
-from tests.local_stack import LocalStack
+from tests.local_stack import LocalStack, free_port
 
 PROJECT = Path(__file__).resolve().parents[2]
 
@@ -125,3 +126,40 @@ def readings(brain: httpx.Client, demo_samples: list[Sample]) -> list[str]:
         read(brain, sample.path.read_bytes(), name=sample.path.name, content_type=kinds[sample.path.suffix])
         for sample in demo_samples
     ]
+
+
+@pytest.fixture
+async def rest(stack: LocalStack) -> AsyncIterator[Rest]:
+    """The stack's gateway as the demo user, an editor of every course."""
+    async with Rest(stack.facts["gateway"], stack.facts["token"]) as caller:
+        yield caller
+
+
+@pytest.fixture(scope="session")
+async def bare_gateway(
+    bare: BareServices, stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
+) -> AsyncIterator[str]:
+    """The address of a gateway in front of the Ingest with low limits and its record; what it takes stays PENDING."""
+    endpoints = {
+        "INGEST_ENDPOINT": bare.endpoints["ingest"],
+        "STATUS_ENDPOINT": bare.endpoints["status-of-ingest"],
+        "PROCESSOR_ENDPOINT": f"127.0.0.1:{free_port()}",
+    }
+    async with own_gateway(stack, tmp_path_factory.mktemp("bare") / "gateway.log", **endpoints) as address:
+        yield address
+
+
+@pytest.fixture
+async def bare_rest(bare_gateway: str, stack: LocalStack) -> AsyncIterator[Rest]:
+    """The gateway in front of the Ingest with low limits, as the demo user."""
+    async with Rest(bare_gateway, stack.facts["token"]) as caller:
+        yield caller
+
+
+@pytest.fixture(scope="session")
+async def lonely_gateway(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+    """The address of a gateway whose services are all away, and that pages of FRIEND may call."""
+    endpoints = {f"{name}_ENDPOINT": f"127.0.0.1:{free_port()}" for name in ("INGEST", "STATUS", "PROCESSOR")}
+    log = tmp_path_factory.mktemp("lonely") / "gateway.log"
+    async with own_gateway(stack, log, CORS_ALLOWED_ORIGINS=FRIEND, **endpoints) as address:
+        yield address

@@ -57,14 +57,16 @@ class TestClientThatKeepsItsSlot:
                 yield chunk(b"a")
                 await asyncio.sleep(0.2)
 
-        holders = [
-            ingest.client.ingest.UploadMaterial(held(), metadata=ingest.client.metadata)
-            for _ in range(MAX_CONCURRENT_UPLOADS)
-        ]
+        def holder() -> Any:
+            return ingest.client.ingest.UploadMaterial(held(), metadata=ingest.client.metadata)
+
+        holders = [holder() for _ in range(MAX_CONCURRENT_UPLOADS)]
         try:
             refusals = []
 
             async def full() -> bool:
+                # Who asks takes a place for a moment: a holder that was refused it comes again.
+                holders[:] = [holder() if call.done() else call for call in holders]
                 with pytest.raises(grpc.RpcError) as caught:
                     await ingest.upload(metadata(course))
                 refusals.append(refusal_of(caught.value))

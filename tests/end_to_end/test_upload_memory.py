@@ -1,11 +1,13 @@
-"""An upload's size is not Ingest's memory."""
+"""An upload's size is no service's memory, and none of it is the gateway's disk."""
 
 from __future__ import annotations
 
 import asyncio
 import os
 import threading
+from collections.abc import AsyncIterator
 
+import httpx
 import psutil
 import pytest
 
@@ -50,3 +52,34 @@ async def test_a_file_of_90_mib_costs_ingest_less_than_32_mib(stack: LocalStack,
             material = await client.upload(content, course=course, name="large.pdf", chunk_bytes=chunk_kib * 1024)
     assert material.file_size == len(content)
     assert memory.growth < 32 * MIB
+
+
+async def form(content: bytes) -> AsyncIterator[bytes]:
+    """A multipart form as browsers send it, in pieces as sockets bring them."""
+    yield b'--boundary\r\nContent-Disposition: form-data; name="file"; filename="large.pdf"\r\n\r\n'
+    for start in range(0, len(content), 64 * 1024):
+        yield content[start : start + 64 * 1024]
+    yield b"\r\n--boundary--\r\n"
+
+
+async def test_a_file_of_90_mib_over_http_costs_gateway_and_ingest_less_than_32_mib_and_no_disk(
+    stack: LocalStack, course: str
+) -> None:
+    pids = stack.current()["pids"]
+    headers = {
+        "Authorization": f"Bearer {stack.facts['token']}",
+        "Content-Type": "multipart/form-data; boundary=boundary",
+    }
+    url = f"http://{stack.facts['gateway']}/courses/{course}/materials"
+    content = b"%PDF-1.7\n" + os.urandom(90 * MIB)
+    async with httpx.AsyncClient(timeout=120, trust_env=False) as http:
+        for _ in range(2):
+            (await http.post(url, content=form(content[: MIB + 1]), headers=headers)).raise_for_status()
+        written = psutil.Process(pids["gateway"]).io_counters().write_bytes
+        with PeakMemory(pids["gateway"]) as gateway, PeakMemory(pids["ingest"]) as ingest:
+            answer = await http.post(url, content=form(content), headers=headers)
+    assert answer.status_code == 201, answer.text
+    assert answer.json()["file_size"] == len(content)
+    assert gateway.growth < 32 * MIB
+    assert ingest.growth < 32 * MIB
+    assert psutil.Process(pids["gateway"]).io_counters().write_bytes - written < MIB  # its log

@@ -13,8 +13,11 @@ from typing import Any
 
 import grpc
 import httpx
+import pytest
 from materials.v1 import ingest_service_pb2, material_pb2
 
+from tests.faults.peak_memory import PeakMemory
+from tests.faults.scenario import Skipped
 from tests.fuzz.calls import Caller, Channels, Fuzzed
 from tests.local_stack import LocalStack, unique_course
 from tests.security.overheard import Overheard
@@ -114,6 +117,14 @@ class World:
         assert self.reader.get(self.material.id) == self.material
         assert self.reader.download(self.material.id) == TEXT
         assert [found.id for found in self.reader.page(course_id=self.course).materials] == [self.material.id]
+
+
+def peak_memory(attacked: Attacked, part: str) -> PeakMemory:
+    """The most that a service takes from now on. Skips the test where that cannot be measured."""
+    try:
+        return PeakMemory(attacked.pids_at_first[part])
+    except Skipped as why:
+        pytest.skip(str(why))
 
 
 def pids(stack: LocalStack) -> dict[str, int]:

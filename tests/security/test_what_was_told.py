@@ -9,7 +9,7 @@ import pytest
 
 from tests.contract.refusals import refused
 from tests.security.attacked import Attacked, World, pids
-from tests.security.overheard import UUID, leaks
+from tests.security.overheard import UUID, WORKINGS, leaks
 
 #: Whatever a terminal or a reader of lines would take for more than text.
 CONTROL = re.compile(r"[\x00-\x08\x0b-\x1f\x7f-\x9f\u2028\u2029\u202a-\u202e\u2066-\u2069]")
@@ -34,6 +34,7 @@ def test_no_refusal_tells_of_the_inside(attacked: Attacked, world: World, http: 
     assert any("TOKEN_MISSING" in answer for answer in told), "over HTTP too"
     for leak in (leak for answer in told for leak in leaks(attacked.stack, answer)):
         pytest.fail(leak)
+    assert not [answer for answer in told if WORKINGS.search(answer)]
     assert not [answer for answer in told if UUID.search(answer)], "an id in a refusal is somebody's"
 
 

@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 import asyncio
+import gc
 import os
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
+from typing import Any
 
 import pytest
 from materials.v1 import errors_pb2
@@ -89,6 +91,45 @@ async def test_write_cancelled_while_it_waits_for_bytes_leaves_nothing(store: Ob
     with pytest.raises(asyncio.CancelledError):
         await uploading
     assert files(tmp_path) == []
+
+
+async def test_write_cancelled_while_it_is_cleaned_up_is_not_reported_as_an_error_that_nobody_saw(
+    store: ObjectStore, tmp_path: Path
+) -> None:
+    reported: list[dict[str, Any]] = []
+    loop = asyncio.get_running_loop()
+    handler = loop.get_exception_handler()
+    loop.set_exception_handler(lambda _, context: reported.append(context))
+    waiting = asyncio.Event()
+
+    async def upload() -> None:
+        async with store.writing(KEY) as writer:
+            await writer.write(CONTENT)
+            waiting.set()
+            await asyncio.Event().wait()
+
+    try:
+        uploading = asyncio.create_task(upload())
+        await waiting.wait()
+        uploading.cancel()
+        await asyncio.sleep(0)
+        uploading.cancel()
+        with pytest.raises(asyncio.CancelledError):
+            await uploading
+        del uploading
+        await eventually_gone(tmp_path)
+        await asyncio.sleep(0)
+        gc.collect()
+        assert reported == []
+    finally:
+        loop.set_exception_handler(handler)
+
+
+async def eventually_gone(directory: Path) -> None:
+    """Returns when no file is left."""
+    async with asyncio.timeout(20):
+        while files(directory):
+            await asyncio.sleep(0.01)  # the store tells nobody
 
 
 async def test_many_objects_are_written_at_once(store: ObjectStore) -> None:

@@ -39,4 +39,4 @@ def browser_environment(executable: Path) -> dict[str, str]:
     """The environment to start it in: the unpacked one brings its libraries and fonts along."""
     if executable.parent != UNPACKED:
         return dict(os.environ)
-    return {**os.environ, "LD_LIBRARY_PATH": str(UNPACKED / "lib"), "FONTCONFIG_PATH": str(UNPACKED / "fonts")}
+    return {**os.environ, "LD_LIBRARY_PATH": str(UNPACKED / "lib"), "FONTCONFIG_PATH": str(UNPACKED)}

@@ -28,6 +28,8 @@ class CoursePage:
         self.page.on("console", self._on_console)
         self.page.on("pageerror", lambda error: self.wrongs.append(f"uncaught: {error}"))
         self.page.on("request", self._on_request)
+        # From the start: asked for only when a test is about to choose, the browser may open its own dialog first.
+        self.page.on("filechooser", lambda _: None)
 
     def _on_console(self, message: ConsoleMessage) -> None:
         if message.type in ("error", "warning") and ANSWERED_WITH_AN_ERROR not in message.text:

@@ -17,7 +17,9 @@ PHONE = {"width": 390, "height": 844}
 
 async def serious_findings(tab: CoursePage, state: str) -> list[str]:
     """What axe holds to be serious or critical, in a line each. Once nothing moves: a colour on its way is no colour."""
-    await tab.page.evaluate("Promise.allSettled(document.getAnimations().filter((one) => one.effect.getTiming().iterations < 2).map((one) => one.finished))")
+    await tab.page.evaluate(
+        "Promise.allSettled(document.getAnimations().filter((one) => one.effect.getTiming().iterations < 2).map((one) => one.finished))"
+    )
     found = (await Axe().run(tab.page)).response["violations"]
     return [
         f"{state}: {each['id']}: {node['html'][:120]} {node['failureSummary'][:200]}"
@@ -27,7 +29,9 @@ async def serious_findings(tab: CoursePage, state: str) -> list[str]:
     ]
 
 
-@pytest.mark.parametrize(("screen", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["light desktop", "dark phone"])
+@pytest.mark.parametrize(
+    ("screen", "scheme"), [(DESKTOP, "light"), (PHONE, "dark")], ids=["light desktop", "dark phone"]
+)
 async def test_axe_finds_nothing_serious_in_any_state(
     open_page: OpenPage, course: str, read_course: str, screen: dict[str, int], scheme: str
 ) -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 from playwright.async_api import Route, expect
 
@@ -49,7 +50,7 @@ async def test_the_browsers_back_closes_the_reader_and_its_address_opens_it_agai
     await expect(tab.page.locator("#sheet-text")).to_contain_text("Photosynthesis")
     await tab.page.click("#reader-close")
     await expect(tab.page.locator("#reader")).to_be_hidden()
-    assert "material=" not in tab.page.url
+    await expect(tab.page).not_to_have_url(re.compile("material="))
 
 
 async def test_a_material_of_the_list_opens_its_text_and_its_history(tab: CoursePage, read_course: str) -> None:
@@ -82,7 +83,7 @@ async def test_a_course_without_a_passage_says_so(tab: CoursePage, course: str) 
     await expect(tab.page.locator("#results-title")).to_have_text("Nothing found")
     await tab.page.click("#results-close")
     await expect(tab.page.locator("#empty")).to_be_visible()
-    assert "q=" not in tab.page.url
+    await expect(tab.page).not_to_have_url(re.compile("q="))
 
 
 async def test_a_search_that_fails_says_why_and_can_be_made_again(tab: CoursePage, read_course: str) -> None:

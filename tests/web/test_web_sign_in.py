@@ -56,7 +56,9 @@ async def test_signing_out_ends_the_session_and_forgets_the_courses(tab: CourseP
     assert await tab.page.evaluate("localStorage.getItem('courses')") is None
 
 
-async def test_a_session_that_ended_brings_the_card_back_and_the_search_goes_on(tab: CoursePage, read_course: str) -> None:
+async def test_a_session_that_ended_brings_the_card_back_and_the_search_goes_on(
+    tab: CoursePage, read_course: str
+) -> None:
     await tab.open(read_course)
     await tab.page.context.clear_cookies()
     await tab.page.fill("#query", "egg and sperm")

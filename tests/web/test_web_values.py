@@ -78,8 +78,14 @@ async def test_lines_broken_by_the_paper_flow_and_every_character_keeps_its_plac
 
 
 async def test_waits_grow_to_a_limit_and_a_wish_of_the_server_is_kept(scripts: Page) -> None:
-    least = [await scripts.evaluate("async (n) => (await import('/static/backoff.js')).delay(n, null, () => 0)", n) for n in range(1, 12)]
-    most = [await scripts.evaluate("async (n) => (await import('/static/backoff.js')).delay(n, null, () => 1)", n) for n in range(1, 12)]
+    least = [
+        await scripts.evaluate("async (n) => (await import('/static/backoff.js')).delay(n, null, () => 0)", n)
+        for n in range(1, 12)
+    ]
+    most = [
+        await scripts.evaluate("async (n) => (await import('/static/backoff.js')).delay(n, null, () => 1)", n)
+        for n in range(1, 12)
+    ]
     assert least == sorted(least)
     assert most[-1] == most[-2] == 15_000
     assert all(2 * one == other for one, other in zip(least, most, strict=True))

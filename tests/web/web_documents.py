@@ -5,7 +5,9 @@ from __future__ import annotations
 from fpdf import FPDF
 
 MITOSIS = "Mitosis makes two cells of one. Before it begins, the chromosomes are copied, so that each daughter cell receives a complete set."
-MEIOSIS = "Meiosis makes egg and sperm cells. It halves the number of chromosomes, and crossing over is why siblings differ."
+MEIOSIS = (
+    "Meiosis makes egg and sperm cells. It halves the number of chromosomes, and crossing over is why siblings differ."
+)
 LIGHT = "Photosynthesis turns light into sugar. In the light reactions water is split and oxygen is released."
 
 

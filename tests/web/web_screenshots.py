@@ -72,7 +72,9 @@ async def working(tab: CoursePage, shoot: Shoot) -> None:
     await tab.open("biology-101-empty")
     await expect(page.locator("#empty")).to_be_visible()
     await shoot("empty")
-    await page.evaluate("document.querySelector('.drop-title').textContent = 'Drop to upload to biology-101'; drop.hidden = false")
+    await page.evaluate(
+        "document.querySelector('.drop-title').textContent = 'Drop to upload to biology-101'; drop.hidden = false"
+    )
     await shoot("drop")
     await page.evaluate("drop.hidden = true")
     await page.click("#course")
@@ -103,14 +105,18 @@ async def uploading(page: Page) -> None:
     await network.send("Network.emulateNetworkConditions", conditions)
     names = ["Lecture 8 – Respiration.pdf", "Lecture 9 – Enzymes.pdf", "Scan of chapter 12.pdf", "Exercise sheet 4.pdf"]
     contents = [bytes(900_000), bytes(700_000), bytes(1_600_000), bytes(400_000)]
-    files: list[Any] = [{"name": name, "mimeType": "", "buffer": content} for name, content in zip(names, contents, strict=True)]
+    files: list[Any] = [
+        {"name": name, "mimeType": "", "buffer": content} for name, content in zip(names, contents, strict=True)
+    ]
     await page.set_input_files("#files", files)
     await expect(page.locator(".upload").nth(1).locator(".upload-state")).to_contain_text("3", timeout=60_000)
 
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("device", "screen"), [("desktop", DESKTOP), ("phone", PHONE)])
-async def test_pictures(stack: LocalStack, open_page: OpenPage, device: str, screen: dict[str, int], scheme: str) -> None:
+async def test_pictures(
+    stack: LocalStack, open_page: OpenPage, device: str, screen: dict[str, int], scheme: str
+) -> None:
     directory = Path(DIRECTORY)
     directory.mkdir(parents=True, exist_ok=True)
     tab = await open_page(viewport=screen, color_scheme=scheme, has_touch=device == "phone", device_scale_factor=1)
@@ -130,5 +136,3 @@ async def course_to_search(stack: LocalStack) -> str:
         for name, pages in (("Lecture 6 – Meiosis.pdf", (MEIOSIS,)), ("Lecture 5 – Mitosis.pdf", (MITOSIS, LIGHT))):
             await client.watch_to_end((await client.upload(pdf(*pages), course=course, name=name)).id)
     return course
-
-
