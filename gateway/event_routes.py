@@ -52,6 +52,7 @@ async def material_events(
 ) -> Response:
     """The material's present state, then each newer one, as `material` events; `end` after it completed or failed; `deleted` when it was deleted meanwhile."""
     services: Services = request.app.state.services
+    streams: EventStreams = request.app.state.event_streams
     metadata = identity(caller)
     after = _revision(last_event_id or last_event_id_in_url)
     if after:
@@ -68,6 +69,7 @@ async def material_events(
         ),
         lambda message: message.material.revision,
         after,
+        patience=streams.patience,
     )
     await watch.begin()
 
@@ -78,7 +80,6 @@ async def material_events(
     def ended(message: pb.WatchMaterialResponse) -> bool:
         return message.material.processing_status in ENDED
 
-    streams: EventStreams = request.app.state.event_streams
     return streams.response(watch, events_of, ended, refused=lambda refusal: _end_of(material_id, refusal))
 
 
@@ -97,6 +98,7 @@ async def course_events(
 ) -> Response:
     """Every material of the course that the caller may see, `snapshot_complete`, then every change: `material` and `deleted` events. Does not end by itself."""
     services: Services = request.app.state.services
+    streams: EventStreams = request.app.state.event_streams
     metadata = identity(caller)
     watch: Watch[pb.WatchCourseResponse] = Watch(
         lambda token: services.status.WatchCourse(
@@ -104,9 +106,9 @@ async def course_events(
         ),
         lambda message: message.resume_token,
         last_event_id or last_event_id_in_url or "",
+        patience=streams.patience,
     )
     await watch.begin()
-    streams: EventStreams = request.app.state.event_streams
     return streams.response(watch, _course_event, lambda _: False)
 
 

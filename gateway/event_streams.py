@@ -38,15 +38,17 @@ def problem_event(refusal: Refusal) -> bytes:
 
 
 class EventStreams:
-    """All open streams of this replica. `keepalive`: seconds between comments on a quiet stream."""
+    """All open streams of this replica. `keepalive`: seconds between comments; `patience`: of watches while the record is away, in seconds."""
 
-    def __init__(self, keepalive: float) -> None:
-        self.keepalive = keepalive
+    def __init__(self, keepalive: float, patience: float) -> None:
+        self.keepalive, self.patience = keepalive, patience
         self._open: set[Watch[Any]] = set()
+        self._draining = False
         self._gone = 0
 
     def drain(self) -> None:
-        """Ends every stream: its client resumes at another replica."""
+        """Ends every stream, and those that are about to begin: its client resumes at another replica."""
+        self._draining = True
         for watch in tuple(self._open):
             watch.end()
 
@@ -75,6 +77,8 @@ class EventStreams:
     def opened(self, watch: Watch[Any]) -> None:
         """A client is served with it."""
         self._open.add(watch)
+        if self._draining:
+            watch.end()
 
     def closed(self, watch: Watch[Any]) -> None:
         """Nobody is any more: it is ended."""
@@ -101,8 +105,16 @@ class _EventStream(Response):
         self._streams, self._watch, self._events = streams, watch, events
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends what comes, until the end."""
+        """Sends what comes, until the end. A body that should not be is read before: what is wrong with it can still be told."""
         self._streams.opened(self._watch)
+        try:
+            while (await receive()).get("more_body", False):
+                pass
+            await self._serve(receive, send)
+        finally:
+            self._streams.closed(self._watch)
+
+    async def _serve(self, receive: Receive, send: Send) -> None:
         attending = asyncio.create_task(self._attend(receive, send))
         try:
             await send({"type": "http.response.start", "status": self.status_code, "headers": self.raw_headers})
@@ -110,7 +122,6 @@ class _EventStream(Response):
                 await _send(send, chunk)
             await _send(send, b"", more=False)
         finally:
-            self._streams.closed(self._watch)
             attending.cancel()
             await asyncio.wait([attending])
 

@@ -15,7 +15,7 @@ import structlog
 from starlette.types import ASGIApp
 from uvicorn import Config, Server
 
-from gateway.http_protocol import ConnectionLimits, with_limits
+from gateway.http_protocol import ConnectionLimits, Lingering, with_limits
 from gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
@@ -34,7 +34,7 @@ class HttpServer:
         """Listens. Raises RuntimeError when the address cannot be had, or the certificate cannot be used."""
         settings = self._settings
         config = Config(
-            self._app,
+            Lingering(self._app),
             http=with_limits(ConnectionLimits(settings.max_head_bytes, settings.head_seconds, settings.unread_seconds)),
             ws="none",
             lifespan="off",

@@ -202,8 +202,8 @@ class TicketRequest(FromClient):
 class IssuedTicket(BaseModel):
     """Good once, until it expires, for this URL alone."""
 
-    ticket: str = Field(examples=["gAAAAABl…"])
-    url: str = Field(examples=["/courses/biology-101/events?ticket=gAAAAABl…"])
+    ticket: str = Field(examples=["dGhpcyBpcyBub3QgYSB0aWNrZXQ"])
+    url: str = Field(examples=["/courses/biology-101/events?ticket=dGhpcyBpcyBub3QgYSB0aWNrZXQ"])
     expires_at: datetime = Field(examples=[WHEN])
 
 

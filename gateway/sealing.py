@@ -1,4 +1,5 @@
-"""What the gateway hands out and takes back: session cookies and tickets, encrypted and signed (Fernet), so that only gateways can read or make them.
+"""What the gateway gives away and takes back: session cookies and, to the record, what tickets stand for. Encrypted and signed (Fernet), so that only
+gateways can read or make them.
 
 The key is derived from the services' secret: every replica reads every other's, and none keeps anything.
 """

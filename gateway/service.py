@@ -26,7 +26,8 @@ def build(settings: GatewaySettings) -> ServiceManager:
     secret = settings.service_token_secret.get_secret_value()
     cookies = Sealer(secret, "session cookies")
     tickets = Tickets(Sealer(secret, "tickets"), services)
-    event_streams, liveness = EventStreams(settings.event_keepalive_seconds), Liveness()
+    event_streams = EventStreams(settings.event_keepalive_seconds, settings.watch_patience_seconds)
+    liveness = Liveness()
     app = build_app(
         settings,
         services=services,

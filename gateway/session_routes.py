@@ -93,9 +93,9 @@ async def issue_ticket(request: Request, body: TicketRequest, caller: CurrentCal
     """A ticket for an event stream, a download, or the first visit of a browser: good once, for this alone, for a minute (a sign-in: ten)."""
     purpose, resource = Purpose(body.purpose), _resource(body)
     tickets: Tickets = request.app.state.tickets
-    ticket = tickets.issue(caller.token, purpose, resource)
-    url = f"{quote(resource)}?ticket={ticket.sealed}" if resource else f"/#sign-in={ticket.sealed}"
-    return IssuedTicket(ticket=ticket.sealed, url=url, expires_at=datetime.fromtimestamp(ticket.expires_at, UTC))
+    ticket = await tickets.issue(caller, purpose, resource)
+    url = f"{quote(resource)}?ticket={ticket.text}" if resource else f"/#sign-in={ticket.text}"
+    return IssuedTicket(ticket=ticket.text, url=url, expires_at=ticket.expires_at)
 
 
 async def _token(request: Request, body: SignIn | None) -> str:

@@ -54,6 +54,11 @@ class GatewaySettings(ServiceSettings):
         gt=0,
         description="a comment is sent on an event stream so often, so that proxies keep it open, in seconds",
     )
+    watch_patience_seconds: float = Field(
+        60.0,
+        gt=0,
+        description="how long an event stream waits for a Status that is away before it ends with a problem, in seconds",
+    )
     unread_seconds: float = Field(
         30.0,
         gt=0,

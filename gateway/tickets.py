@@ -1,23 +1,28 @@
 """Tickets: for what cannot send a header (an EventSource of another site, a download link, the first visit of a browser), good once, soon over, for one thing.
 
-A ticket holds the caller's bearer token, sealed, and names its purpose and resource. That it is good only once is the record's doing (RedeemTicket), so it
-holds for all replicas of the gateway together.
+A ticket is a random text. The record keeps its hash and, sealed, the bearer token that it stands for; so it is short enough for a URL whatever the token
+grants, it is good once on all replicas of the gateway together, and whoever reads the record can use neither.
 """
 
 from __future__ import annotations
 
 import enum
-import time
-import uuid
-from collections.abc import Callable
+import hashlib
+import secrets
 from dataclasses import dataclass
+from datetime import UTC, datetime
+from urllib.parse import quote
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from materials.v1 import errors_pb2, record_service_pb2
 
 from gateway.sealing import Sealer
 from gateway.services import CALL_SECONDS, Services, refusals
 from servicekit.errors import ServiceError
+from servicekit.identity import Caller
+
+TICKET_BYTES = 24
+#: What the record takes; a longer path belongs to no ticket.
+MAX_USE_CHARACTERS = 2_048
 
 
 class Purpose(enum.StrEnum):
@@ -34,44 +39,59 @@ LIFETIMES = {Purpose.EVENTS: 60, Purpose.CONTENT: 60, Purpose.SIGN_IN: 600}
 
 @dataclass(frozen=True)
 class Ticket:
-    """One as given out. `expires_at` in Unix seconds."""
+    """One as given out."""
 
-    sealed: str
-    expires_at: int
+    text: str
+    expires_at: datetime
 
 
 class Tickets:
-    """Gives out and takes back."""
+    """Gives out and takes back. Both raise Refused where the record refuses or is away."""
 
-    def __init__(self, sealer: Sealer, services: Services, *, clock: Callable[[], float] = time.time) -> None:
-        self._sealer, self._services, self._clock = sealer, services, clock
+    def __init__(self, sealer: Sealer, services: Services) -> None:
+        self._sealer, self._services = sealer, services
 
-    def issue(self, token: str, purpose: Purpose, resource: str) -> Ticket:
+    async def issue(self, caller: Caller, purpose: Purpose, resource: str) -> Ticket:
         """A ticket for `resource`, the path it opens; "" for a sign-in."""
-        expires_at = int(self._clock()) + LIFETIMES[purpose]
-        content = {"id": str(uuid.uuid4()), "for": purpose, "at": resource, "exp": expires_at, "token": token}
-        return Ticket(self._sealer.seal(content), expires_at)
-
-    async def redeem(self, sealed: str, purpose: Purpose, resource: str) -> str:
-        """Uses it up; the bearer token in it. Raises TICKET_INVALID for one that is not ours, over, used, or for something else, and Refused."""
-        content = self._sealer.open(sealed)
-        # What is for something else is not used up by trying.
-        if content is None or (content["for"], content["at"]) != (purpose, resource) or content["exp"] <= self._clock():
-            raise invalid_ticket()
-        request = record_service_pb2.RedeemTicketRequest(
-            ticket_id=content["id"], expires_at=Timestamp(seconds=content["exp"])
+        text = secrets.token_urlsafe(TICKET_BYTES)
+        request = record_service_pb2.KeepTicketRequest(
+            ticket_sha256=_sha256(text),
+            use=_use(purpose, resource),
+            content=self._sealer.seal({"token": caller.token}).encode(),
+            owner_id=caller.subject,
+            lifetime_seconds=LIFETIMES[purpose],
         )
         with refusals("status"):
-            response = await self._services.record.RedeemTicket(
+            answer = await self._services.record.KeepTicket(
                 request, metadata=self._services.own_identity(), timeout=CALL_SECONDS
             )
-        if not response.redeemed:
-            raise invalid_ticket()
+        return Ticket(text, answer.expires_at.ToDatetime(UTC))
+
+    async def redeem(self, text: str, purpose: Purpose, resource: str) -> str:
+        """Uses it up; the bearer token it stands for. For something else it is refused and stays good. Raises TICKET_INVALID too."""
+        use = _use(purpose, resource)
+        if len(use) > MAX_USE_CHARACTERS:
+            raise _invalid()
+        request = record_service_pb2.RedeemTicketRequest(ticket_sha256=_sha256(text), use=use)
+        with refusals("status"):
+            answer = await self._services.record.RedeemTicket(
+                request, metadata=self._services.own_identity(), timeout=CALL_SECONDS
+            )
+        content = self._sealer.open(answer.content.decode())
+        if content is None:  # kept by a gateway with another secret
+            raise _invalid()
         return str(content["token"])
 
 
-def invalid_ticket() -> ServiceError:
-    """One answer for all, so that nobody learns which it was."""
+def _sha256(text: str) -> bytes:
+    return hashlib.sha256(text.encode(errors="replace")).digest()
+
+
+def _use(purpose: Purpose, resource: str) -> str:
+    return f"{purpose}:{quote(resource, errors='replace')}"
+
+
+def _invalid() -> ServiceError:
     return ServiceError(
         errors_pb2.ERROR_REASON_TICKET_INVALID, "this ticket is used up, expired, or for something else; get a new one"
     )

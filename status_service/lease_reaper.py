@@ -1,4 +1,4 @@
-"""What time alone brings: leases that run out; tombstones, processors and used tickets that may be forgotten.
+"""What time alone brings: leases that run out; tombstones, processors and ended tickets that may be forgotten.
 
 Which clock counts: the database's. A lease is asked for by the query, and once more by the state machine under the row's lock, so any number of reapers
 on any number of replicas may run. While this service or the database was away, or could not be written, no worker could renew: after such a gap (and at the
@@ -67,7 +67,7 @@ class LeaseReaper:
                     forget_at = clock() + FORGET_EVERY_SECONDS
                     await self._postgres.execute(record_store.FORGET_TOMBSTONES, TOMBSTONE_DAYS)
                     await self._postgres.execute(queue_store.FORGET_PROCESSORS, FORGET_EVERY_SECONDS)
-                    await self._postgres.execute(ticket_store.FORGET_TICKETS, FORGET_EVERY_SECONDS)
+                    await self._postgres.execute(ticket_store.FORGET_TICKETS)
             except ServiceError as error:
                 hold_until = clock() + hold
                 log.info("leases not looked at", error=error.message)

@@ -20,13 +20,13 @@ from status_service.admission import Admission
 from status_service.announcing import Announcing, to_announcement
 from status_service.change_feed import ChangeFeed
 from status_service.events import Claim, Purged
-from status_service.material_view import to_material
+from status_service.material_view import timestamp, to_material
 from status_service.operating import Operating
 from status_service.record import OBJECT_PURGED, PASSAGES_PURGED, Record
 from status_service.record_writer import RecordWriter, UnknownMaterial
 from status_service.report_stream import ReportStream
 from status_service.state_machine import Policy, Verdict
-from status_service.ticket_store import TicketStore
+from status_service.ticket_store import Ticket, TicketStore
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _REFUSALS = {
@@ -36,6 +36,10 @@ _REFUSALS = {
     Verdict.NOT_DUE: pb.CLAIM_REFUSAL_NOT_DUE,
     Verdict.PAUSED: pb.CLAIM_REFUSAL_PAUSED,
 }
+SHA256_BYTES = 32
+MAX_TICKET_USE = 2_048
+MAX_TICKET_BYTES = 16 * 1024
+MAX_TICKET_SECONDS = 24 * 3600
 _PARTS = {pb.PURGED_PART_OBJECT: OBJECT_PURGED, pb.PURGED_PART_PASSAGES: PASSAGES_PURGED}
 
 
@@ -148,16 +152,32 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
                 await self._writer.submit(material_id, Purged(part))
         return pb.ConfirmPurgedResponse()
 
+    async def KeepTicket(self, request: pb.KeepTicketRequest, context: Any) -> pb.KeepTicketResponse:
+        """See the contract."""
+        if not 1 <= request.lifetime_seconds <= MAX_TICKET_SECONDS:
+            raise FieldInvalid("lifetime_seconds", f"must be from 1 to {MAX_TICKET_SECONDS}")
+        if not 1 <= len(request.content) <= MAX_TICKET_BYTES:
+            raise FieldInvalid("content", f"must have 1 to {MAX_TICKET_BYTES} bytes")
+        ticket = Ticket(
+            _ticket_sha256(request.ticket_sha256),
+            validation.visible_text("use", request.use, max_length=MAX_TICKET_USE),
+            request.content,
+            validation.visible_text("owner_id", request.owner_id, max_length=255),
+        )
+        expires_at = await self._tickets.keep(ticket, request.lifetime_seconds)
+        return pb.KeepTicketResponse(expires_at=timestamp(expires_at))
+
     async def RedeemTicket(self, request: pb.RedeemTicketRequest, context: Any) -> pb.RedeemTicketResponse:
         """See the contract."""
-        ticket_id = validation.parse_uuid(request.ticket_id)
-        if ticket_id is None:
-            raise FieldInvalid("ticket_id", "must be a UUID in lower case")
-        try:
-            expires_at = request.expires_at.ToDatetime(UTC)
-        except ValueError as error:
-            raise FieldInvalid("expires_at", "must be a time from the year 1 to 9999") from error
-        return pb.RedeemTicketResponse(redeemed=await self._tickets.redeem(ticket_id, expires_at))
+        use = validation.visible_text("use", request.use, max_length=MAX_TICKET_USE)
+        content = await self._tickets.redeem(_ticket_sha256(request.ticket_sha256), use)
+        return pb.RedeemTicketResponse(content=content)
+
+
+def _ticket_sha256(value: bytes) -> bytes:
+    if len(value) != SHA256_BYTES:
+        raise FieldInvalid("ticket_sha256", f"must have {SHA256_BYTES} bytes")
+    return value
 
 
 def _new_record(request: pb.CreateMaterialRequest) -> Record:

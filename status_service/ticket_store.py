@@ -1,39 +1,69 @@
-"""Tickets that were used: each is good once, on whichever replica it comes first."""
+"""Tickets that nobody has redeemed: each is good once, on whichever replica it comes first, until its end by the database's clock."""
 
 from __future__ import annotations
 
+import random
+from dataclasses import dataclass
 from datetime import datetime
-from uuid import UUID
 
-from servicekit.errors import FieldInvalid
+from materials.v1 import errors_pb2
+
+from servicekit.errors import ServiceError, Unavailable
 from servicekit.postgres import Postgres
 
-LONGEST_SECONDS = 24 * 3600.0
+#: Of one owner at once. A browser needs one for each stream or download that it opens.
+MAX_TICKETS_OF_OWNER = 100
 
-# One reading of the clock for all that is decided. Of many callers at once the primary key lets one insert.
-REDEEM = """
-    WITH ticket AS MATERIALIZED (SELECT $1::uuid AS ticket_id, $2::timestamptz - clock_timestamp() AS remaining),
-    redeemed AS (
-        INSERT INTO redeemed_tickets (ticket_id, expires_at)
-        SELECT ticket_id, $2 FROM ticket WHERE remaining > interval '0' AND remaining <= make_interval(secs => $3)
-        ON CONFLICT DO NOTHING RETURNING ticket_id
-    )
-    SELECT EXISTS (SELECT FROM redeemed) AS redeemed, remaining > make_interval(secs => $3) AS too_long FROM ticket
+KEEP = """
+    INSERT INTO tickets (ticket_sha256, use, content, owner_id, expires_at)
+    SELECT $1, $2, $3, $4, clock_timestamp() + make_interval(secs => $5)
+    WHERE (SELECT count(*) FROM tickets WHERE owner_id = $4 AND expires_at > clock_timestamp()) < $6
+    RETURNING expires_at
 """
-# Some time after the end: a clock that was set back must not make a used ticket good again.
-FORGET_TICKETS = "DELETE FROM redeemed_tickets WHERE expires_at < clock_timestamp() - make_interval(secs => $1)"
+# Of many callers at once one deletes the row.
+REDEEM = """
+    DELETE FROM tickets WHERE ticket_sha256 = $1 AND use = $2 AND expires_at > clock_timestamp() RETURNING content
+"""
+FORGET_TICKETS = "DELETE FROM tickets WHERE expires_at <= clock_timestamp()"
+
+
+@dataclass(frozen=True)
+class Ticket:
+    """A ticket as it is kept: the hash of what its bearer shows, what it is good for, what it stands for, whose it is."""
+
+    sha256: bytes
+    use: str
+    content: bytes
+    owner_id: str
 
 
 class TicketStore:
-    """The used tickets in the database."""
+    """The tickets in the database."""
 
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def redeem(self, ticket_id: UUID, expires_at: datetime) -> bool:
-        """Whether the ticket was neither used nor ended until now. Raises FieldInvalid for an end more than a day away, and Unavailable."""
-        row = await self._postgres.fetchrow(REDEEM, ticket_id, expires_at, LONGEST_SECONDS)
-        assert row is not None, "a row, whatever was inserted"
-        if row["too_long"]:
-            raise FieldInvalid("expires_at", "must be at most a day away")
-        return bool(row["redeemed"])
+    async def keep(self, ticket: Ticket, lifetime_seconds: float) -> datetime:
+        """Until when it is good. Raises Unavailable OWNER_REQUEST_LIMIT."""
+        row = await self._postgres.fetchrow(
+            KEEP, ticket.sha256, ticket.use, ticket.content, ticket.owner_id, lifetime_seconds, MAX_TICKETS_OF_OWNER
+        )
+        if row is None:
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_OWNER_REQUEST_LIMIT,
+                f"you have {MAX_TICKETS_OF_OWNER} tickets that were not used; use them, or wait until they end",
+                retry_after=random.uniform(5.0, 15.0),
+            )
+        expires_at: datetime = row["expires_at"]
+        return expires_at
+
+    async def redeem(self, sha256: bytes, use: str) -> bytes:
+        """What it stands for. Raises TICKET_INVALID: one answer for all, so that nobody learns which it was."""
+        row = await self._postgres.fetchrow(REDEEM, sha256, use)
+        if row is None:
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_TICKET_INVALID,
+                "this ticket is used up, expired, or for something else; get a new one",
+            )
+        content: bytes = row["content"]
+        return content

@@ -24,7 +24,7 @@ const store = new MaterialStore((changes) => {
   drawSummary();
   for (const { id, before, after, isNews } of changes) {
     if (after && reader.materialId === id) reader.update(after);
-    if (!after) search.forget(id);
+    if (!after) forget(id);
     if (after && isNews && hasEnded(after) && before?.processing_status !== after.processing_status) announceEnd(after);
   }
 });
@@ -46,8 +46,14 @@ const search = new SearchPanel({
   changed: (query) => address.write({ q: query }),
 });
 const feed = new CourseFeed(store, {
-  state: (name) => { part("connection").textContent = name === "reconnecting" ? "Reconnecting…" : ""; },
-  refused: (problem) => toast(problem.message, { bad: true }),
+  state: (name) => {
+    part("connection").textContent = name === "reconnecting" ? "Reconnecting…" : "";
+    if (name === "live") rememberCourse(course);
+  },
+  refused: (problem) => {
+    openCourse("");
+    toast(problem.message, { bad: true });
+  },
 });
 const queue = new UploadQueue({
   changed: (upload) => uploads.draw(upload),
@@ -58,7 +64,15 @@ const queue = new UploadQueue({
   failed: (upload) => announce(`${shown(upload.file.name)} could not be uploaded: ${upload.problem.message}`),
 });
 const uploads = new UploadList(queue);
-const picker = new CoursePicker((chosen) => openCourse(chosen));
+const picker = new CoursePicker({ known: knownCourses, chosen: (id) => openCourse(id) });
+
+/** A material is gone: what leads to it goes, too. */
+function forget(id) {
+  search.forget(id);
+  if (reader.materialId !== id) return;
+  reader.close();
+  toast("This material was deleted");
+}
 
 function announceEnd(material) {
   const { processing_status: status, error_message: error } = material;
@@ -78,23 +92,21 @@ function openCourse(chosen, { q = "" } = {}) {
   address.write({ course, q });
   part("no-course").hidden = course !== "";
   part("course-page").hidden = course === "";
+  showRights();
   document.title = course ? `${shown(course)} · Course materials` : "Course materials";
   if (!course) {
     feed.close();
     return;
   }
-  rememberCourse(course);
   part("course-title").textContent = shown(course);
   search.start(course, q);
   feed.open(course);
-  showRights();
 }
 
 /** What depends on who is signed in. */
 function showRights() {
-  const known = knownCourses();
-  picker.show(course, known);
-  part("course-chips").replaceChildren(...known.map((each) => {
+  picker.show(course);
+  part("course-chips").replaceChildren(...knownCourses().map((each) => {
     const chip = document.createElement("button");
     chip.type = "button";
     chip.className = "chip";
@@ -168,8 +180,8 @@ startSession({
       return;
     }
     const wanted = address.read();
-    openCourse(wanted.course || recentCourses()[0] || "", wanted);
-    showRights();
+    const known = knownCourses();
+    openCourse(wanted.course || recentCourses()[0] || (known.length === 1 ? known[0] : ""), wanted);
     applyAddress();
   },
   ended: () => {

@@ -29,12 +29,11 @@ export function forgetCourses() {
 
 export class CoursePicker {
   #course = "";
-  #known = [];
   #active = -1;
 
-  /** `chosen(course)` is called with each choice. */
-  constructor(chosen) {
-    this.chosen = chosen;
+  /** `known()`: the courses to suggest; `chosen(course)` is called with each choice. */
+  constructor({ known, chosen }) {
+    Object.assign(this, { known, chosen });
     form.addEventListener("submit", (event) => {
       event.preventDefault();
       const option = list.children[this.#active];
@@ -56,10 +55,9 @@ export class CoursePicker {
     });
   }
 
-  /** What to suggest and what is chosen now. */
-  show(course, known) {
+  /** What is chosen now. */
+  show(course) {
     this.#course = course;
-    this.#known = known;
     this.#reset();
   }
 
@@ -87,7 +85,7 @@ export class CoursePicker {
   }
 
   #open(words) {
-    const options = this.#known.filter((course) => course.toLowerCase().includes(words)).map((course, index) => {
+    const options = this.known().filter((course) => course.toLowerCase().includes(words)).map((course, index) => {
       const option = document.createElement("li");
       option.id = `course-option-${index}`;
       option.role = "option";

@@ -122,8 +122,9 @@ export class SearchPanel {
     element.dataset.material = result.material_id;
     inside(".result-name").textContent = shown(result.material_name);
     inside(".result-page").textContent = `page ${result.page_number}`;
-    inside(".result-heading").textContent = shown(result.heading);
-    showParts(inside(".result-excerpt"), markWords(cut(result.excerpt, query, result.heading), query));
+    const excerpt = cut(result.excerpt, query, result.heading);
+    inside(".result-heading").textContent = excerpt.startsWith(result.heading) ? "" : shown(result.heading);
+    showParts(inside(".result-excerpt"), markWords(excerpt, query));
     const likeness = Math.max(0, Math.min(1, result.score));
     inside(".likeness-bar span").style.width = `${likeness * 100}%`;
     inside(".likeness-word").textContent = `${Math.round(likeness * 100)}% alike`;

@@ -63,8 +63,10 @@ async function signInByAddress() {
 
 /** Resolves once somebody is signed in; shows the card until then. */
 function askToSignIn() {
-  asking ??= Promise.withResolvers();
-  ask(EXPIRED);
+  if (!asking) {
+    asking = Promise.withResolvers();
+    ask(EXPIRED);
+  }
   return asking.promise;
 }
 

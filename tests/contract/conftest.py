@@ -14,10 +14,11 @@ import pytest
 from single_node.samples import Sample, write_samples
 from tests.contract.bare_services import MAX_CONCURRENT_UPLOADS, BareServices, start_bare_services
 from tests.contract.command_line import Cli
+from tests.contract.gateway_process import started_gateway
 from tests.contract.people import People
 from tests.contract.person import Person
 from tests.contract.record_calls import RecordCalls
-from tests.contract.rest import FRIEND, Rest, own_gateway
+from tests.contract.rest import FRIEND, Rest
 from tests.contract.scripted_services import TOKEN, ScriptedServices, scripted_services
 from tests.contract.started_brain import read, started_brain
 from tests.contract.uploads import Ingest
@@ -136,17 +137,15 @@ async def rest(stack: LocalStack) -> AsyncIterator[Rest]:
 
 
 @pytest.fixture(scope="session")
-async def bare_gateway(
-    bare: BareServices, stack: LocalStack, tmp_path_factory: pytest.TempPathFactory
-) -> AsyncIterator[str]:
+async def bare_gateway(bare: BareServices, stack: LocalStack) -> AsyncIterator[str]:
     """The address of a gateway in front of the Ingest with low limits and its record; what it takes stays PENDING."""
     endpoints = {
-        "INGEST_ENDPOINT": bare.endpoints["ingest"],
-        "STATUS_ENDPOINT": bare.endpoints["status-of-ingest"],
-        "PROCESSOR_ENDPOINT": f"127.0.0.1:{free_port()}",
+        "ingest": bare.endpoints["ingest"],
+        "status": bare.endpoints["status-of-ingest"],
+        "processor": f"127.0.0.1:{free_port()}",
     }
-    async with own_gateway(stack, tmp_path_factory.mktemp("bare") / "gateway.log", **endpoints) as address:
-        yield address
+    async with started_gateway(stack, endpoints) as gateway:
+        yield gateway.address
 
 
 @pytest.fixture
@@ -157,9 +156,8 @@ async def bare_rest(bare_gateway: str, stack: LocalStack) -> AsyncIterator[Rest]
 
 
 @pytest.fixture(scope="session")
-async def lonely_gateway(stack: LocalStack, tmp_path_factory: pytest.TempPathFactory) -> AsyncIterator[str]:
+async def lonely_gateway(stack: LocalStack) -> AsyncIterator[str]:
     """The address of a gateway whose services are all away, and that pages of FRIEND may call."""
-    endpoints = {f"{name}_ENDPOINT": f"127.0.0.1:{free_port()}" for name in ("INGEST", "STATUS", "PROCESSOR")}
-    log = tmp_path_factory.mktemp("lonely") / "gateway.log"
-    async with own_gateway(stack, log, CORS_ALLOWED_ORIGINS=FRIEND, **endpoints) as address:
-        yield address
+    endpoints = {name: f"127.0.0.1:{free_port()}" for name in ("ingest", "status", "processor")}
+    async with started_gateway(stack, endpoints, CORS_ALLOWED_ORIGINS=FRIEND) as gateway:
+        yield gateway.address

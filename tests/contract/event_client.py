@@ -92,9 +92,14 @@ class EventStream:
                 while await self._reader.read(65_536):
                     pass
 
+    def send(self, data: bytes) -> None:
+        """Says something more."""
+        self._writer.write(data)
+
     def reset(self) -> None:
         """Goes away with RST."""
-        self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
+        with suppress(OSError):  # closed already
+            self._writer.get_extra_info("socket").setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, RESET)
         self._writer.transport.abort()
 
     def close(self) -> None:

@@ -44,8 +44,12 @@ class GatewayProcess:
 
         async def few() -> bool:
             return self.files <= most
-
-        await eventually(few, f"no more than {most} descriptors are open")
+        try:
+            await eventually(few, f"no more than {most} descriptors are open")
+        except AssertionError:
+            import subprocess
+            print(self.files, subprocess.run(["ss", "-tnpem", "sport", f"= :{self.address.rpartition(':')[2]}"], capture_output=True, text=True).stdout[:6000])
+            raise
 
     async def ended(self) -> int:
         """SIGTERM; its exit status. Raises TimeoutExpired when it does not go."""

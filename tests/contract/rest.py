@@ -1,25 +1,17 @@
-"""The gateway as one caller, a gateway process of the test's own, and the assertion that an answer is a problem in the contract's words."""
+"""The gateway as one caller, HTTP by hand, and the assertion that an answer is a problem in the contract's words."""
 
 from __future__ import annotations
 
 import asyncio
-import os
-import signal
-import subprocess
-import sys
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
-from pathlib import Path
 from typing import Any, TypeAlias
 
 import httpx
 from materials.v1 import errors_pb2
 
 from servicekit.errors import answer_of, reason_name
-from single_node.ports import HOST
-from single_node.readiness import HttpServing, until_ready
 from tests.contract.refusals import eventually
-from tests.local_stack import LocalStack, free_port
 
 SECONDS = 30.0
 #: An origin whose pages may call the gateway that is alone.
@@ -63,9 +55,9 @@ class Rest:
         """The material as answered."""
         return found(await self.post_file(course, content, **named), 201)
 
-    async def get(self, path: str, status: int = 200, **query: Any) -> Any:
+    async def get(self, path: str, **query: Any) -> Any:
         """The JSON at a path."""
-        return found(await self.http.get(path, params=query), status)
+        return found(await self.http.get(path, params=query))
 
     async def listed(self, course: str, **query: Any) -> list[str]:
         """The ids of a course's materials."""
@@ -161,28 +153,3 @@ async def connection(rest: Rest) -> AsyncIterator[Connection]:
         yield Connection(reader, writer, rest)
     finally:
         writer.transport.abort()
-
-
-@asynccontextmanager
-async def own_gateway(stack: LocalStack, log: Path, **settings: str) -> AsyncIterator[str]:
-    """A gateway process of its own; its address. `settings` are environment variables: endpoints, and what replaces or adds."""
-    address = f"{HOST}:{free_port()}"
-    environment = {
-        **os.environ,
-        "LISTEN_ADDRESS": address,
-        "AUTH_HS256_SECRET": stack.secrets()["auth_hs256_secret"],
-        "AUTH_ISSUER": "materials-local",
-        "SERVICE_TOKEN_SECRET": stack.secrets()["service_token_secret"],
-        **settings,
-    }
-    with log.open("wb") as output:
-        process = subprocess.Popen(
-            [sys.executable, "-m", "gateway"],
-            env=environment, stdin=subprocess.DEVNULL, stdout=output, stderr=subprocess.STDOUT,
-        )  # fmt: skip
-    try:
-        await until_ready(HttpServing(f"http://{address}"), SECONDS)
-        yield address
-    finally:
-        process.send_signal(signal.SIGTERM)
-        await asyncio.to_thread(process.wait, SECONDS)

@@ -60,6 +60,7 @@ RULES = {
     "materials.v1.RecordService/LeaseAnnouncements": Access.SERVE,
     "materials.v1.RecordService/MarkAnnounced": Access.SERVE,
     "materials.v1.RecordService/ConfirmPurged": Access.SERVE,
+    "materials.v1.RecordService/KeepTicket": Access.SERVE,
     "materials.v1.RecordService/RedeemTicket": Access.SERVE,
 }
 #: Which part of the stack serves a service.

@@ -88,12 +88,10 @@ async def test_a_body_that_ends_before_the_form_does_leaves_nothing(
 async def test_a_client_that_goes_away_in_the_middle_leaves_nothing(
     bare: BareServices, bare_rest: Rest, course: str
 ) -> None:
-    async with leaves_nothing(bare, bare_rest, course) as before:
-        async with connection(bare_rest) as wire:
-            begin(wire, course, 3 * MIB)
-            await wire.send(BEGINNING + LINE * 40_000)
-            await being_stored(bare, before)
-        # Its connection is reset here.
+    async with leaves_nothing(bare, bare_rest, course) as before, connection(bare_rest) as wire:
+        begin(wire, course, 3 * MIB)
+        await wire.send(BEGINNING + LINE * 40_000)
+        await being_stored(bare, before)
 
 
 async def test_clients_that_go_away_one_after_the_other_keep_nobody_from_uploading(

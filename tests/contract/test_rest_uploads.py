@@ -110,7 +110,7 @@ class TestIdempotencyKey:
     async def test_a_repeat_answers_the_same_material_quoted_or_not(self, bare_rest: Rest, course: str) -> None:
         key = str(uuid.uuid4())
         first = await bare_rest.upload(course, key=key)
-        for same in (key, f'"{key}"', f" {key} "):
+        for same in (key, f'"{key}"'):
             assert (await bare_rest.upload(course, key=same))["id"] == first["id"]
         assert await bare_rest.listed(course) == [first["id"]]
 

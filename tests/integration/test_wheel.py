@@ -40,6 +40,10 @@ def test_the_wheel_holds_stubs_types_migrations_and_texts(wheel: Path) -> None:
         "materials/v1/status_service_pb2_grpc.py",
         "materials/v1/status_service_pb2_grpc.pyi",
         "single_node/sample_text.md",
+        "gateway/static/index.html",
+        "gateway/static/style.css",
+        "gateway/static/app.js",
+        "gateway/static/mark.svg",
     }
     assert wanted <= names
     for service in ("status_service", "processor_service"):

@@ -30,6 +30,8 @@ LIMITS = {
     "UPLOAD_IDLE_SECONDS": str(IDLE_SECONDS),
     "HEAD_SECONDS": str(IDLE_SECONDS),
     "BODY_IDLE_SECONDS": str(IDLE_SECONDS),
+    # One attacker tries everything at once; limits per owner have tests of their own.
+    "OWNER_REQUESTS_PER_SECOND": "0",
 }
 PARTS = ("ingest", "status", "processor")
 TEXT = b"Mitosis makes two cells of one.\n"

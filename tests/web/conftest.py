@@ -55,6 +55,7 @@ async def open_page(browser: Browser, stack: LocalStack, gateway_url: str) -> As
 
     yield open_one
     for tab in opened:
+        await tab.page.unroute_all(behavior="ignoreErrors")
         await tab.page.context.close()
     assert [wrong for tab in opened for wrong in tab.wrongs] == []
 

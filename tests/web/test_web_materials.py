@@ -93,6 +93,16 @@ async def test_two_thousand_materials_are_listed_newest_first_and_filtered(tab: 
     await expect(tab.page.locator(".material:visible")).to_have_count(11)
 
 
+async def test_a_course_that_cannot_be_is_refused_in_words_and_another_can_be_chosen(
+    tab: CoursePage, course: str
+) -> None:
+    await tab.open(course)
+    await tab.page.goto(f"{tab.url}/?course={'c' * 129}")
+    await expect(tab.page.locator(".toast")).to_contain_text("128")
+    await tab.page.locator("#course-chips").get_by_role("button", name=course).click()
+    await expect(tab.page.locator("#empty")).to_be_visible()
+
+
 async def test_the_course_is_chosen_in_the_header_and_kept_in_the_address(
     tab: CoursePage, course: str, read_course: str
 ) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 
+from materials.v1 import status_service_pb2
 from playwright.async_api import Route, expect
 
 from tests.local_stack import Client
@@ -62,6 +63,19 @@ async def test_a_material_of_the_list_opens_its_text_and_its_history(tab: Course
     await tab.page.keyboard.press("Escape")
     await expect(tab.page.locator("#reader")).to_be_hidden()
     await expect(tab.row("cells.pdf").locator(".material-name")).to_be_focused()
+
+
+async def test_a_material_deleted_while_somebody_reads_it_closes_the_reader(
+    tab: CoursePage, client: Client, course: str
+) -> None:
+    uploaded = await client.upload(b"Gone while it is read.\n", course=course, name="gone.txt")
+    await tab.open(course)
+    await tab.row("gone.txt").locator(".material-name").click()
+    await expect(tab.page.locator("#reader")).to_be_visible()
+    request = status_service_pb2.DeleteMaterialRequest(material_id=uploaded.id)
+    await client.status.DeleteMaterial(request, metadata=client.metadata, timeout=20)
+    await expect(tab.page.locator("#reader")).to_be_hidden()
+    await expect(tab.page.locator(".toast")).to_contain_text("was deleted")
 
 
 async def test_offsets_count_characters_as_the_record_does_not_as_javascript(

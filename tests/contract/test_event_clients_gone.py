@@ -1,0 +1,166 @@
+"""Clients of event streams that go away, or stop reading, at the worst moments: within seconds nothing is left of them, and others are served meanwhile.
+
+How many watches Status holds is seen by its limit: an owner for whom none is held may open as many as one owner may have.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+from collections.abc import AsyncIterator, Callable
+from contextlib import AsyncExitStack, suppress
+
+import pytest
+
+from gateway.request_layers import MAX_BODY_BYTES
+from status_service.settings import StatusSettings
+from tests.contract.bare_services import BareServices
+from tests.contract.event_client import EventStream, opened, request
+from tests.contract.gateway_process import GatewayProcess, started_gateway
+from tests.contract.people import People
+from tests.contract.record_calls import RecordCalls
+from tests.fuzz.wire import connect, reset
+from tests.local_stack import LocalStack
+
+MOST_WATCHES: int = StatusSettings.model_fields["max_watches_per_owner"].default
+MIB = 1024 * 1024
+#: What the process may hold more than after its warm-up: one watch that is left behind costs 30 KiB or more, so 1,000 of them would be well above.
+MARGIN = 12 * MIB
+SECONDS = 60.0
+Go = Callable[[EventStream], None]
+each_way = pytest.mark.parametrize("go", [EventStream.reset, EventStream.close], ids=["RST", "FIN"])
+
+
+@pytest.fixture(scope="module")
+async def gateway(bare: BareServices, stack: LocalStack) -> AsyncIterator[GatewayProcess]:
+    """One with little patience."""
+    settings = {"UNREAD_SECONDS": "1", "EVENT_KEEPALIVE_SECONDS": "0.5", "BODY_IDLE_SECONDS": "60"}
+    async with started_gateway(stack, {"status": bare.endpoints["status"]}, **settings) as running:
+        yield running
+
+
+class Crowd:
+    """One owner with many streams of one course."""
+
+    def __init__(self, gateway: GatewayProcess, token: str, course: str) -> None:
+        self.gateway, self.token, self.path = gateway, token, f"/courses/{course}/events"
+        self.head = (
+            f"GET {self.path} HTTP/1.1\r\nHost: {gateway.address}\r\nAuthorization: Bearer {token}\r\n\r\n".encode()
+        )
+
+    async def open_all(self, exits: AsyncExitStack) -> list[EventStream]:
+        """As many streams as one owner may have, all at once. Fails where something of earlier ones is left."""
+        async with asyncio.timeout(SECONDS):
+            while True:
+                async with AsyncExitStack() as tried:
+                    opening = [opened(self.gateway.address, self.path, token=self.token) for _ in range(MOST_WATCHES)]
+                    streams = await asyncio.gather(*map(tried.enter_async_context, opening))
+                    statuses = {stream.status for stream in streams}
+                    assert statuses <= {200, 429}
+                    if statuses == {200}:
+                        exits.push_async_exit(tried.pop_all())
+                        return streams
+
+    async def left_nothing(self, files: int) -> None:
+        """Returns when no watch and no connection is held any more."""
+        async with AsyncExitStack() as exits:
+            for stream in await self.open_all(exits):
+                stream.close()
+        await self.gateway.until_files(files)
+
+
+@pytest.fixture
+def crowd(gateway: GatewayProcess, stack: LocalStack, course: str) -> Crowd:
+    return Crowd(gateway, stack.user_token(f"crowd of {course}", {course: "reader"}), course)
+
+
+@pytest.mark.parametrize("go", [reset, socket.socket.close], ids=["RST", "FIN"])
+async def test_thousand_clients_gone_before_the_first_byte_leave_nothing(
+    crowd: Crowd, go: Callable[[socket.socket], None]
+) -> None:
+    async def round_of(clients: int) -> None:
+        for number in range(clients):
+            client = connect(crowd.gateway.address)
+            client.sendall(crowd.head)
+            if number % 3 == 0:
+                await asyncio.sleep(0)
+            go(client)
+        await crowd.gateway.until_files(files)
+
+    files = crowd.gateway.files
+    for _ in range(3):
+        await round_of(MOST_WATCHES)
+    await crowd.left_nothing(files)
+    memory = crowd.gateway.resident
+    for _ in range(10):
+        await round_of(MOST_WATCHES)
+    await crowd.left_nothing(files)
+    assert crowd.gateway.resident < memory + MARGIN
+
+
+@each_way
+async def test_clients_gone_in_the_middle_leave_nothing(crowd: Crowd, record: RecordCalls, course: str, go: Go) -> None:
+    files, memory = crowd.gateway.files, 0
+    for number in range(4):
+        async with AsyncExitStack() as exits:
+            streams = await crowd.open_all(exits)
+            material = await record.create("owner", course)
+            for stream in streams:
+                await stream.until(lambda event, wanted=material.id: event.data.get("id") == wanted)
+                go(stream)
+        if number == 0:
+            await crowd.left_nothing(files)
+            memory = crowd.gateway.resident
+    await crowd.left_nothing(files)
+    assert crowd.gateway.resident < memory + MARGIN
+
+
+async def test_clients_gone_with_more_requests_waiting_leave_nothing(crowd: Crowd) -> None:
+    files = crowd.gateway.files
+    for _ in range(2):
+        for _ in range(MOST_WATCHES):
+            client = connect(crowd.gateway.address)
+            client.sendall(crowd.head * 3)
+            reset(client)
+        await crowd.gateway.until_files(files)
+    await crowd.left_nothing(files)
+
+
+async def test_clients_gone_whose_get_had_a_body_leave_nothing(crowd: Crowd) -> None:
+    files = crowd.gateway.files
+    size = MAX_BODY_BYTES + 1
+    for sent in (0, 1, size):
+        for _ in range(MOST_WATCHES):
+            client = connect(crowd.gateway.address)
+            client.sendall(crowd.head[:-2] + b"Content-Length: %d\r\n\r\n" % size + b"x" * sent)
+            reset(client)
+        await crowd.gateway.until_files(files)
+    await crowd.left_nothing(files)
+
+
+async def test_body_of_a_get_that_may_not_be_is_refused_before_any_event(crowd: Crowd) -> None:
+    size = MAX_BODY_BYTES + 1
+    async with request(crowd.gateway.address, crowd.path, f"Content-Length: {size}", token=crowd.token) as stream:
+        stream.send(b"x" * size)
+        await stream.head()
+        assert (stream.status, (await stream.problem())["reason"]) == (413, "REQUEST_TOO_LARGE")
+
+
+async def test_clients_that_do_not_read_are_cut_and_keep_nobody_waiting(
+    crowd: Crowd, record: RecordCalls, people: People, course: str
+) -> None:
+    """The course is larger than what fits into all the buffers on the way."""
+    names = ("x" * 200 for _ in range(3_000))
+    made = await asyncio.gather(*(record.create("owner", course, name=name) for name in names))
+    async with AsyncExitStack() as exits:
+        first = await exits.enter_async_context(opened(crowd.gateway.address, crowd.path, token=crowd.token))
+        await first.until(lambda event: event.name == "snapshot_complete")
+        files, memory = crowd.gateway.files, crowd.gateway.resident
+        for _ in range(20):
+            deaf = request(crowd.gateway.address, crowd.path, token=crowd.token, receive_buffer=4096)
+            await exits.enter_async_context(deaf)
+        await people.owner.cancel(made[0].id)
+        assert (await first.next()).data["id"] == made[0].id
+        await crowd.gateway.until_files(files)
+        assert crowd.gateway.resident < memory + MARGIN
+    await crowd.left_nothing(files)
