@@ -50,8 +50,12 @@ async def download(
     byte_range: Annotated[
         str | None, Header(alias="Range", description="one range of bytes", examples=["bytes=0-1023"])
     ] = None,
-    if_range: Annotated[str | None, Header()] = None,
-    if_none_match: Annotated[str | None, Header()] = None,
+    if_range: Annotated[
+        str | None, Header(alias="If-Range", description="an ETag: the range, if it is still that file")
+    ] = None,
+    if_none_match: Annotated[
+        str | None, Header(alias="If-None-Match", description="ETags that the client has: then 304")
+    ] = None,
 ) -> Response:
     """The original bytes, for saving. One range at a time; the ETag is the file's SHA-256."""
     services: Services = request.app.state.services

@@ -20,6 +20,9 @@ from gateway.settings import GatewaySettings
 
 log = structlog.get_logger()
 
+#: What the system takes of an answer ahead of the network, for each connection.
+UNSENT_BYTES = 128 * 1024
+
 
 class HttpServer:
     """Serves one ASGI application. The last part of the gateway: when it starts, all that it needs works."""
@@ -52,7 +55,7 @@ class HttpServer:
             config.load()
         except (OSError, ssl.SSLError) as error:
             raise RuntimeError(f"cannot use HTTPS_CERT_FILE and HTTPS_KEY_FILE: {error}") from error
-        self._sockets = [_listen(settings.listen_address)]
+        self._sockets = [_listen(settings.listen_address, unread_seconds=settings.unread_seconds)]
         server = Server(config)
         server.lifespan = config.lifespan_class(config)
         await server.startup(sockets=self._sockets)
@@ -73,12 +76,17 @@ class HttpServer:
         await server.shutdown(sockets=self._sockets)
 
 
-def _listen(address: str) -> socket.socket:
+def _listen(address: str, *, unread_seconds: float) -> socket.socket:
     host, _, port = address.rpartition(":")
     host = host.strip("[]")
     family = socket.AF_INET6 if ":" in host else socket.AF_INET
     listener = socket.socket(family, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    # Connections inherit both. A client that reads nothing would else have megabytes kept for it before we notice, and one whose machine has gone
+    # a quarter of an hour. Where the system does not know them, our own buffer is what is bounded.
+    with suppress(OSError, AttributeError):
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_NOTSENT_LOWAT, UNSENT_BYTES)
+        listener.setsockopt(socket.IPPROTO_TCP, socket.TCP_USER_TIMEOUT, round(unread_seconds * 1000))
     try:
         listener.bind((host, int(port)))
     except OSError as error:

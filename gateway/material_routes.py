@@ -40,12 +40,18 @@ _FORM = {
                     "name": {
                         "type": "string",
                         "description": "what people see; default: the file's name. Before `file`",
+                        "examples": ["Cells"],
                     },
-                    "sha256": {"type": "string", "description": "checked against the bytes. Before `file`"},
+                    "sha256": {
+                        "type": "string",
+                        "description": "checked against the bytes. Before `file`",
+                        "examples": ["c4dbe4ef4618194779238aa1dd0aefa481f027b1ed5de12abb1d7ff52261a9a2"],
+                    },
                     "file": {
                         "type": "string",
                         "format": "binary",
                         "description": "a PDF, image, text or Markdown file",
+                        "examples": ["Mitochondria turn sugar into ATP."],
                     },
                 },
             },

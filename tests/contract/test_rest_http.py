@@ -5,7 +5,7 @@ from __future__ import annotations
 import httpx
 import pytest
 
-from tests.contract.rest import FRIEND, TEXT, Rest, assert_blank_problem, assert_problem
+from tests.contract.rest import FRIEND, TEXT, Rest, assert_blank_problem, connection
 from tests.local_stack import LocalStack
 
 SAFE_HEADERS = {
@@ -14,6 +14,11 @@ SAFE_HEADERS = {
     "referrer-policy": "no-referrer",
     "cross-origin-opener-policy": "same-origin",
     "cross-origin-resource-policy": "same-origin",
+}
+#: What a browser asks with before it sends another site's request.
+PREFLIGHT = {
+    "Access-Control-Request-Method": "POST",
+    "Access-Control-Request-Headers": "authorization,idempotency-key",
 }
 #: One request of each kind, and the status of its answer.
 REQUESTS = [
@@ -70,7 +75,7 @@ class TestEveryAnswer:
     async def test_a_method_that_is_not_for_an_address_is_told_which_are(
         self, rest: Rest, path: str, allow: str
     ) -> None:
-        for method in ("PUT", "PATCH", "OPTIONS", "TRACE", "BREW"):
+        for method in ("PUT", "PATCH", "OPTIONS", "TRACE"):
             response = await rest.http.request(method, path)
             assert_blank_problem(response, 405)
             assert response.headers["allow"] == allow
@@ -135,20 +140,15 @@ class TestServicesAway:
 
 
 class TestOtherSites:
-    PREFLIGHT = {
-        "Access-Control-Request-Method": "POST",
-        "Access-Control-Request-Headers": "authorization,idempotency-key",
-    }
-
     async def test_by_default_no_page_of_another_site_may_call(self, rest: Rest) -> None:
         for response in (
             await rest.http.get("/materials", headers={"Origin": FRIEND}),
-            await rest.http.options("/materials", headers={"Origin": FRIEND, **self.PREFLIGHT}),
+            await rest.http.options("/materials", headers={"Origin": FRIEND, **PREFLIGHT}),
         ):
             assert not [name for name in response.headers if name.startswith("access-control-")]
 
     async def test_pages_of_a_listed_site_may_call_with_a_bearer_token(self, alone: Rest) -> None:
-        preflight = await alone.http.options("/materials", headers={"Origin": FRIEND, **self.PREFLIGHT})
+        preflight = await alone.http.options("/materials", headers={"Origin": FRIEND, **PREFLIGHT})
         assert preflight.status_code == 200
         assert preflight.headers["access-control-allow-origin"] == FRIEND
         assert "POST" in preflight.headers["access-control-allow-methods"]
@@ -166,14 +166,24 @@ class TestOtherSites:
     async def test_pages_of_any_other_may_not(self, alone: Rest, origin: str) -> None:
         for response in (
             await alone.http.get("/session", headers={"Origin": origin}),
-            await alone.http.options("/session", headers={"Origin": origin, **self.PREFLIGHT}),
+            await alone.http.options("/session", headers={"Origin": origin, **PREFLIGHT}),
         ):
             assert "access-control-allow-origin" not in response.headers
 
 
-async def test_a_request_in_pieces_of_wrong_encodings_is_answered(rest: Rest) -> None:
-    for path in (b"/materials/%ff", b"/materials/%00", b"/courses/%ff%fe/materials", b"/static/%00"):
-        response = await rest.http.send(
-            rest.http.build_request("GET", httpx.URL(f"http://{rest.address}").copy_with(raw_path=path))
-        )
-        assert response.status_code in (200, 404, 422)
+@pytest.mark.parametrize(
+    "path", [b"/materials/%ff", b"/materials/%00", b"/courses/%ff%fe/materials", b"/static/%00", b"/%"]
+)
+async def test_an_address_of_any_bytes_is_answered(rest: Rest, path: bytes) -> None:
+    url = httpx.URL(f"http://{rest.address}").copy_with(raw_path=path)
+    response = await rest.http.get(url)
+    assert response.status_code in (200, 404, 422)
+
+
+@pytest.mark.parametrize("path", [b"/materials/\xff", b"/materials/a b", "/materials/€".encode(), b"materials", b"*"])
+async def test_an_address_that_http_does_not_have_is_answered_too(rest: Rest, path: bytes) -> None:
+    async with connection(rest) as wire:
+        await wire.send(b"GET " + path + b" HTTP/1.1\r\nHost: a\r\nConnection: close\r\n\r\n")
+        response = await wire.answer()
+    assert response.status_code in (400, 401, 404)
+    assert response.headers["content-type"] == "application/problem+json"

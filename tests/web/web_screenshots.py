@@ -58,7 +58,7 @@ async def looking_around(tab: CoursePage, shoot: Shoot, course: str) -> None:
     await expect(page.locator("#token")).to_be_focused()
     await shoot("sign-in")
     await tab.open(course)
-    await tab.search("why do siblings differ?")
+    await tab.search("what happens to a cell whose copies are damaged?")
     await shoot("search")
     await page.locator(".result-open").first.click()
     await expect(page.locator("#sheet-text mark")).to_be_visible()
@@ -131,9 +131,28 @@ async def test_pictures(
     await working(tab, shoot)
 
 
+CELL_CYCLE = """The cell cycle
+
+A cell that divides goes through four phases. In G1 it grows, in S it copies its chromosomes, in G2 it checks the copies, and in M it divides. Between
+the phases stand checkpoints: a cell whose copies are damaged waits, and one that cannot be mended ends its own life.
+
+Mitosis
+
+Mitosis makes two cells of one. Before it begins, the chromosomes are copied, so that each daughter cell receives a complete set. In prophase they
+condense; in metaphase they line up in the middle of the cell; in anaphase they are drawn apart, and in telophase two nuclei form.
+
+What goes wrong
+
+Cells that pass the checkpoints with damaged copies may divide without end. This is how most tumours begin."""
+
+
 async def course_to_search(stack: LocalStack) -> str:
     course = unique_course()
     async with stack.client() as client:
-        for name, pages in (("Lecture 6 – Meiosis.pdf", (MEIOSIS,)), ("Lecture 5 – Mitosis.pdf", (MITOSIS, LIGHT))):
-            await client.watch_to_end((await client.upload(pdf(*pages), course=course, name=name)).id)
+        for name, content in (
+            ("Lecture 6 – Meiosis.pdf", pdf(MEIOSIS)),
+            ("Lecture 5 – Mitosis.pdf", pdf(MITOSIS, LIGHT)),
+            ("The cell cycle.md", CELL_CYCLE.encode()),
+        ):
+            await client.watch_to_end((await client.upload(content, course=course, name=name)).id)
     return course
