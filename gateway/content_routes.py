@@ -103,9 +103,12 @@ async def _streamed(
         services.ingest.DownloadMaterial(request, metadata=identity(caller)), "ingest"
     )
     with stream:
-        await stream.next()  # the metadata: from here on the file is there
+        await stream.next()  # the metadata
+        first = await stream.next()  # Only with its first bytes is it sure that the file is there.
 
     async def body() -> AsyncIterator[bytes]:
+        if first is not None:
+            yield first.chunk
         async for message in stream:
             yield message.chunk
 

@@ -8,10 +8,13 @@ from types import TracebackType
 from typing import Any, Generic, Self, TypeVar
 
 import grpc
+import structlog
 from starlette.responses import StreamingResponse
 from starlette.types import Receive, Scope, Send
 
-from gateway.services import STALL_SECONDS, refusals
+from gateway.services import STALL_SECONDS, Refused, refusals
+
+log = structlog.get_logger()
 
 Message = TypeVar("Message")
 
@@ -57,8 +60,10 @@ class ServiceStreamResponse(StreamingResponse):
         self._stream = stream
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends, then closes."""
+        """Sends, then closes. What is refused in the middle ends without its end: the server cuts the connection, and the client knows that it has a part."""
         try:
             await super().__call__(scope, receive, send)
+        except Refused as error:
+            log.warning("stream broke", reason=error.refusal.reason, message=error.refusal.message)
         finally:
             self._stream.close()

@@ -146,9 +146,9 @@ class ScriptedServices(
 
 
 @asynccontextmanager
-async def scripted_services() -> AsyncIterator[ScriptedServices]:
+async def scripted_services(services: ScriptedServices | None = None) -> AsyncIterator[ScriptedServices]:
     """All three on one port of loopback."""
-    services = ScriptedServices()
+    services = services or ScriptedServices()
     server = grpc.aio.server()
     ingest_service_pb2_grpc.add_IngestServiceServicer_to_server(services, server)
     status_service_pb2_grpc.add_StatusServiceServicer_to_server(services, server)

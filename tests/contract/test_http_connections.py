@@ -126,7 +126,9 @@ class TestHead:
         assert (answer.status, answer.reason) == (408, "REQUEST_TOO_SLOW")
         assert await connection.closed()
 
-    @pytest.mark.parametrize("sent", [b"", b"\r\n", HEALTH, HEALTH + b"\r\n"], ids=["nothing", "line", "one", "and line"])
+    @pytest.mark.parametrize(
+        "sent", [b"", b"\r\n", HEALTH, HEALTH + b"\r\n"], ids=["nothing", "line", "one", "and line"]
+    )
     async def test_connection_on_which_nothing_is_asked_is_closed(self, connection: Connection, sent: bytes) -> None:
         await connection.send(sent)
         if sent.startswith(HEALTH):
@@ -146,7 +148,9 @@ class TestHead:
 
 class TestBody:
     async def test_trailers_without_end_are_refused(self, connection: Connection) -> None:
-        await connection.send(b"POST /session HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n")
+        await connection.send(
+            b"POST /session HTTP/1.1\r\nHost: a\r\nTransfer-Encoding: chunked\r\n\r\n2\r\n{}\r\n0\r\n"
+        )
         await connection.send(b"X: x\r\n" * HEAD_BYTES)
         answer = await connection.answer()
         assert answer.status in (401, 431)
@@ -215,5 +219,3 @@ class TestPipelining:
         await connection.send(HEALTH + b"nonsense\r\n\r\n")
         async with asyncio.timeout(SECONDS):
             assert b"HTTP/1.1" not in await connection.reader.read()
-
-

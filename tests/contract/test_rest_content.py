@@ -8,6 +8,7 @@ from urllib.parse import unquote
 import httpx
 import pytest
 
+from tests.contract.bare_services import BareServices
 from tests.contract.rest import Rest, assert_problem
 from tests.local_stack import unique_course
 
@@ -140,7 +141,20 @@ async def test_a_page_of_html_is_never_one_of_ours(bare_rest: Rest, course: str)
     assert_safe(response.headers)
 
 
-async def test_an_object_that_has_gone_is_a_problem_before_any_byte(bare_rest: Rest, course: str) -> None:
+async def test_bytes_that_have_gone_are_a_problem_and_no_empty_file(
+    bare: BareServices, bare_rest: Rest, course: str
+) -> None:
     material = await bare_rest.upload(course)
-    await bare_rest.http.delete(f"/materials/{material['id']}")
-    assert_problem(await bare_rest.http.get(f"/materials/{material['id']}/content"), "MATERIAL_NOT_FOUND")
+    [stored] = [path for path in bare.stored_files() if material["id"] in str(path)]
+    stored.unlink()
+    for headers in ({}, {"Range": "bytes=0-9"}):
+        response = await bare_rest.http.get(f"/materials/{material['id']}/content", headers=headers)
+        assert_problem(response, "MATERIAL_NOT_FOUND")
+        assert "content-disposition" not in response.headers
+
+
+async def test_clients_that_go_away_in_the_middle_keep_nobody_from_downloading(file: File) -> None:
+    for _ in range(20):
+        async with file.rest.http.stream("GET", file.path) as response:
+            await anext(response.aiter_raw(1_000))
+    assert (await file.rest.http.get(file.path)).content == CONTENT

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import uuid
 from collections.abc import AsyncIterator
 from typing import Any
@@ -12,7 +11,7 @@ import pytest
 from materials.v1 import material_pb2, record_service_pb2
 
 from tests.contract.bare_services import BareServices
-from tests.contract.event_client import Event, EventStream, StreamEnded, opened
+from tests.contract.event_client import Event, StreamEnded, opened
 from tests.contract.gateway_process import GatewayProcess, started_gateway
 from tests.contract.people import People
 from tests.contract.record_calls import RecordCalls

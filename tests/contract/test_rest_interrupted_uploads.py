@@ -40,8 +40,8 @@ async def being_stored(bare: BareServices, before: set[Path]) -> None:
     await eventually(has_come, "the upload is being stored")
 
 
-def begin(wire: Connection, course: str, length: int) -> None:
-    wire.head("POST", f"/courses/{course}/materials", **FORM_TYPE, Content_Length=str(length))
+def begin(wire: Connection, course: str, length: int, **headers: str) -> None:
+    wire.head("POST", f"/courses/{course}/materials", **FORM_TYPE, Content_Length=str(length), **headers)
 
 
 async def test_a_file_too_large_is_refused_long_before_its_end_and_the_connection_goes_on(
@@ -70,8 +70,18 @@ async def test_a_file_of_another_kind_is_refused_before_its_end(
 
 async def test_whoever_may_not_upload_is_told_before_the_file_is_sent(bare_gateway: str) -> None:
     async with Rest(bare_gateway, "no token") as stranger, connection(stranger) as wire:
-        begin(wire, "a-course", 50 * MIB)
+        begin(wire, "a-course", 50 * MIB, Expect="100-continue")
         assert_problem(await wire.answer(), "TOKEN_INVALID")
+
+
+async def test_whoever_may_is_told_to_go_on(bare: BareServices, bare_rest: Rest, course: str) -> None:
+    body = BEGINNING + LINE + b"\r\n" + FORM_END
+    async with connection(bare_rest) as wire:
+        begin(wire, course, len(body), Expect="100-continue")
+        assert await wire.reader.readline() == b"HTTP/1.1 100 Continue\r\n"
+        assert await wire.reader.readline() == b"\r\n"
+        await wire.send(body)
+        assert (await wire.answer()).status_code == 201
 
 
 @pytest.mark.parametrize("end", [b"", b"\r\n", b"\r\n--B", b"\r\n--B-"])

@@ -37,11 +37,13 @@ class TestList:
         assert all(material.keys() >= ORIGINAL_FIELDS for material in listed)
 
     async def test_pages_are_walked_by_their_links(self, bare_rest: Rest, course: str) -> None:
+        course += "-é🦠"
         uploaded = [(await bare_rest.upload(course))["id"] for _ in range(5)]
         url: str | None = f"/courses/{course}/materials?page_size=2&status=pending&status=processing"
         walked, sizes = [], []
         while url is not None:
             response = await bare_rest.http.get(url)
+            assert response.headers.get("link", "").isascii()
             page = [material["id"] for material in found(response)]
             walked += page
             sizes.append(len(page))

@@ -11,7 +11,6 @@ from tests.contract.refusals import eventually
 from tests.contract.rest import Document, Rest, assert_problem, found
 from tests.local_stack import LocalStack, unique_course
 
-
 PAGES = [
     "Mitochondria turn sugar into ATP, which the cell uses as energy.",
     "A volcano erupts when molten rock rises from below the crust of the Earth.",
@@ -78,6 +77,11 @@ class TestText:
         for field in ("first_page", "page_count"):
             for value in ("-1", "x", "99999999999"):
                 assert_problem(await rest.http.get(path, params={field: value}), "FIELD_INVALID", field)
+
+    async def test_head_tells_that_there_is_text(self, rest: Rest, read: Read) -> None:
+        response = await rest.http.head(f"/materials/{read.material['id']}/text")
+        assert (response.status_code, response.content) == (200, b"")
+        assert response.headers["content-type"] == "application/json"
 
     async def test_what_is_not_there_is_a_problem_and_no_text(self, rest: Rest) -> None:
         for material_id in (str(uuid.uuid4()), "x"):

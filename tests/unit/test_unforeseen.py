@@ -41,7 +41,7 @@ def http() -> TestClient:
         callers=cast(Callers, Broken()),
         tickets=cast(Tickets, nothing),
         cookies=Sealer("a secret of the services", "session cookies"),
-        event_streams=EventStreams(15.0),
+        event_streams=cast(EventStreams, nothing),
         liveness=Liveness(),
     )
     return TestClient(app, raise_server_exceptions=False)
