@@ -8,7 +8,7 @@ import signal
 import subprocess
 import sys
 import tempfile
-from collections.abc import AsyncIterator, Mapping
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
 
@@ -53,11 +53,21 @@ class GatewayProcess:
         return await asyncio.to_thread(self.process.wait, STOP_SECONDS)
 
 
+async def until_it_serves(address: str) -> None:
+    """Over plain HTTP."""
+    await until_ready(HttpServing(f"http://{address}"), START_SECONDS)
+
+
 @asynccontextmanager
 async def started_gateway(
-    stack: LocalStack, endpoints: Mapping[str, str] | None = None, **settings: str
+    stack: LocalStack,
+    endpoints: Mapping[str, str] | None = None,
+    *,
+    ready: Callable[[str], Awaitable[None]] = until_it_serves,
+    **settings: str,
 ) -> AsyncIterator[GatewayProcess]:
-    """A gateway in front of the stack's services, or of other `endpoints` by their names; `settings` are its environment."""
+    """A gateway in front of the stack's services, or of other `endpoints` by their names; `settings` are its environment. `ready` is given its address, and
+    returns once it serves."""
     peers = {**stack.facts, **(endpoints or {})}
     secrets = stack.secrets()
     address = f"{HOST}:{free_port()}"
@@ -78,7 +88,7 @@ async def started_gateway(
             stderr=log,
         )
         try:
-            await until_ready(HttpServing(f"http://{address}"), START_SECONDS)
+            await ready(address)
             yield GatewayProcess(address, process)
         finally:
             if process.poll() is None:

@@ -29,10 +29,12 @@ class SecuredServices(BareServices):
         self.another_authority = Authority(self.directory, "another-authority")
         self.caller = self.authority.files(self.authority.issue("caller"), "caller")
 
-    async def start(self) -> None:
-        """NATS, Status, Ingest."""
+    async def start(self, *status_names: str) -> None:
+        """NATS, Status, Ingest. Status's certificate has `status_names` beside its own."""
         await self.start_nats()
-        await self.start_status("status", await self.make_database(), **self.settings("status", STATUS_NAME))
+        await self.start_status(
+            "status", await self.make_database(), **self.settings("status", STATUS_NAME, *status_names)
+        )
         await self.start_ingest(
             "ingest",
             "status",
