@@ -32,8 +32,10 @@ SECONDS = 60.0
 @pytest.fixture(scope="module")
 async def gateway(bare: BareServices, stack: LocalStack) -> AsyncIterator[GatewayProcess]:
     """One with little patience, and connected to `status`."""
-    settings = {"UNREAD_SECONDS": "1", "EVENT_KEEPALIVE_SECONDS": "0.5", "BODY_IDLE_SECONDS": "60"}
-    async with started_gateway(stack, {"status": bare.endpoints["status"]}, **settings) as running:
+    endpoints = {"status": bare.endpoints["status"]}
+    async with started_gateway(
+        stack, endpoints, UNREAD_SECONDS="1", EVENT_KEEPALIVE_SECONDS="0.5", BODY_IDLE_SECONDS="60"
+    ) as running:
         async with opened(running.address, "/materials/none/events", token=stack.facts["token"]) as answer:
             assert answer.status == 404
         yield running

@@ -23,8 +23,9 @@ HEALTH = b"GET /healthz HTTP/1.1\r\nHost: a\r\n\r\n"
 @pytest.fixture(scope="module")
 async def gateway(stack: LocalStack) -> AsyncIterator[GatewayProcess]:
     """One with little patience."""
-    settings = {"MAX_HEAD_BYTES": str(HEAD_BYTES), "HEAD_SECONDS": "0.5", "KEEP_ALIVE_SECONDS": "1"}
-    async with started_gateway(stack, **settings, BODY_IDLE_SECONDS="30") as running:
+    async with started_gateway(
+        stack, MAX_HEAD_BYTES=str(HEAD_BYTES), HEAD_SECONDS="0.5", KEEP_ALIVE_SECONDS="1", BODY_IDLE_SECONDS="30"
+    ) as running:
         yield running
 
 

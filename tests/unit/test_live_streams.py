@@ -27,8 +27,8 @@ class QuietWatch:
 
     async def messages(self) -> AsyncIterator[str]:
         await self.ended.wait()
-        for message in ():
-            yield message
+        return
+        yield
 
     def end(self) -> None:
         self.ended.set()

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator, Callable
-from contextlib import aclosing
 from typing import Any
 
 import grpc
@@ -27,16 +26,20 @@ Act = str | ServiceError
 STOPPING = Unavailable(errors_pb2.ERROR_REASON_SHUTTING_DOWN, "this replica is stopping", retry_after=0.1)
 CROWDED = Unavailable(errors_pb2.ERROR_REASON_OWNER_WATCH_LIMIT, "you have too many watches open", retry_after=0.1)
 UNKNOWN = ServiceError(errors_pb2.ERROR_REASON_RESUME_TOKEN_INVALID, "this resume token is not valid here")
+AWAY: list[list[Act]] = [[STOPPING]] * 50
 
 
 class Status(ScriptedServices):
     """WatchCourse as a test says."""
 
+    #: The client has seen the headers of its newest call, and waits for messages.
+    listened_to: asyncio.Event
     standing: asyncio.Event
     ended: asyncio.Event
 
     def does(self, *calls: list[Act], headers: bool = True) -> None:
-        """What each call does in its turn; the last one then stands until it is cancelled, the others end with OK unless refused."""
+        """What each call does in its turn: first, where there are `headers`, it stands. The last one then goes on until it is cancelled, the others end with
+        OK unless refused."""
         left = list(calls)
         self.standing, self.ended = asyncio.Event(), asyncio.Event()
 
@@ -44,10 +47,12 @@ class Status(ScriptedServices):
             acts = left.pop(0)
             if headers:
                 await context.send_initial_metadata(())
+                await self.listened_to.wait()
             for act in acts:
                 if isinstance(act, ServiceError):
                     await refuse(context, act)
-                yield pb.WatchCourseResponse(resume_token=act)
+                else:
+                    yield pb.WatchCourseResponse(resume_token=act)
             if not left:
                 self.standing.set()
                 try:
@@ -63,6 +68,20 @@ class Status(ScriptedServices):
         return [request.resume_token for request in self.requests]
 
 
+class Call:
+    """A call of a watch that tells when it is read."""
+
+    def __init__(self, call: Any, listened_to: asyncio.Event) -> None:
+        self._call, self._listened_to = call, listened_to
+
+    def __getattr__(self, name: str) -> Any:
+        return getattr(self._call, name)
+
+    def read(self) -> Any:
+        self._listened_to.set()
+        return self._call.read()
+
+
 @pytest.fixture
 async def status() -> AsyncIterator[Status]:
     async with scripted_services(Status()) as services:
@@ -75,15 +94,13 @@ async def make_watch(status: Status) -> AsyncIterator[MakeWatch]:
     async with open_channel(status.address) as channel:
         stub = StatusServiceStub(channel)
 
+        def call(token: str) -> Call:
+            status.listened_to = asyncio.Event()
+            request = pb.WatchCourseRequest(course_id="c", resume_token=token)
+            return Call(stub.WatchCourse(request, metadata=bearer(TOKEN)), status.listened_to)
+
         def make(position: str = "", patience: float = SECONDS) -> CourseWatch:
-            return Watch(
-                lambda token: stub.WatchCourse(
-                    pb.WatchCourseRequest(course_id="c", resume_token=token), metadata=bearer(TOKEN)
-                ),
-                lambda message: message.resume_token,
-                position,
-                patience=patience,
-            )
+            return Watch(call, lambda message: message.resume_token, position, patience=patience)
 
         yield make
 
@@ -92,8 +109,8 @@ async def told(watch: CourseWatch, count: int) -> list[str]:
     """The positions of the next messages, from the beginning."""
     await watch.begin()
     positions: list[str] = []
-    async with asyncio.timeout(SECONDS), aclosing(watch.messages()) as messages:
-        async for message in messages:
+    async with asyncio.timeout(SECONDS):
+        async for message in watch.messages():
             positions.append(message.resume_token)
             if len(positions) == count:
                 break
@@ -149,7 +166,7 @@ async def test_refusal_at_the_beginning_is_passed_on(
 
 
 async def test_record_that_stays_away_is_refused_when_patience_is_over(status: Status, make_watch: MakeWatch) -> None:
-    status.does(["1", STOPPING], *[[STOPPING]] * 50, headers=False)
+    status.does(["1", STOPPING], *AWAY, headers=False)
     with pytest.raises(Refused) as refused:
         await told(make_watch(patience=0.5), 2)
     assert refused.value.refusal.code is grpc.StatusCode.UNAVAILABLE
@@ -173,7 +190,7 @@ async def test_end_ends_a_quiet_watch_and_its_call(status: Status, make_watch: M
 
 
 async def test_end_ends_a_watch_that_waits_for_the_record(status: Status, make_watch: MakeWatch) -> None:
-    status.does(["1", STOPPING], *[[STOPPING]] * 50, headers=False)
+    status.does(["1", STOPPING], *AWAY, headers=False)
     watch = make_watch()
     await watch.begin()
     reading = asyncio.create_task(anext_of(watch, 2))
