@@ -64,7 +64,7 @@ async def material_events(
         if answer.material.revision == after and answer.material.processing_status in ENDED:
             return Response(status_code=204)
     watch: Watch[pb.WatchMaterialResponse] = Watch(
-        lambda revision: services.status.WatchMaterial(
+        lambda revision: services.watching().WatchMaterial(
             pb.WatchMaterialRequest(material_id=material_id, after_revision=revision), metadata=metadata
         ),
         lambda message: message.material.revision,
@@ -101,7 +101,7 @@ async def course_events(
     streams: EventStreams = request.app.state.event_streams
     metadata = identity(caller)
     watch: Watch[pb.WatchCourseResponse] = Watch(
-        lambda token: services.status.WatchCourse(
+        lambda token: services.watching().WatchCourse(
             pb.WatchCourseRequest(course_id=course_id, resume_token=token), metadata=metadata
         ),
         lambda message: message.resume_token,

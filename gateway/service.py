@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from math import ceil
+
 from gateway.app import build_app
 from gateway.callers import Callers
 from gateway.event_streams import EventStreams
@@ -12,7 +14,7 @@ from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.tickets import Tickets
 from servicekit.bootstrap import service_tokens, token_verifier
-from servicekit.channels import Peer
+from servicekit.channels import MAX_STREAMS_PER_CONNECTION, Peer
 from servicekit.manager import ServiceManager
 
 
@@ -22,7 +24,11 @@ def build(settings: GatewaySettings) -> ServiceManager:
     ingest = Peer(settings.ingest_endpoint, own_token, settings.tls())
     status = Peer(settings.status_endpoint, own_token, settings.tls())
     processor = Peer(settings.processor_endpoint, own_token, settings.tls())
-    services = Services(ingest=ingest, status=status, processor=processor)
+    watching = [
+        Peer(settings.status_endpoint, own_token, settings.tls(), own_connections=True)
+        for _ in range(ceil(settings.max_http_requests / MAX_STREAMS_PER_CONNECTION))
+    ]
+    services = Services(ingest=ingest, status=status, processor=processor, watching=watching)
     secret = settings.service_token_secret.get_secret_value()
     cookies = Sealer(secret, "session cookies")
     tickets = Tickets(Sealer(secret, "tickets"), services)
@@ -41,5 +47,7 @@ def build(settings: GatewaySettings) -> ServiceManager:
     manager.add("ingest channel", ingest)
     manager.add("status channel", status)
     manager.add("processor channel", processor)
+    for number, peer in enumerate(watching):
+        manager.add(f"watch channel {number}", peer)
     manager.add("http server", HttpServer(settings, app, on_drain=[liveness.drain, event_streams.drain]))
     return manager

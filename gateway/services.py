@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
+from itertools import cycle
 
 import grpc
 from materials.v1 import (
@@ -35,10 +36,15 @@ class Refused(Exception):
 
 
 class Services:
-    """Stubs, each made when asked for: a peer's channel is another one after its certificates were renewed."""
+    """Stubs, each made when asked for: a peer's channel is another one after its certificates were renewed.
 
-    def __init__(self, *, ingest: Peer, status: Peer, processor: Peer) -> None:
+    `watching`: connections to Status for watches alone, taken in turn. Each holds a place on its connection for as long as somebody looks on, and a server has
+    so many there: other calls would wait behind them.
+    """
+
+    def __init__(self, *, ingest: Peer, status: Peer, processor: Peer, watching: Sequence[Peer]) -> None:
         self._ingest, self._status, self._processor = ingest, status, processor
+        self._watching = cycle(watching)
 
     @property
     def ingest(self) -> ingest_service_pb2_grpc.IngestServiceAsyncStub:
@@ -49,6 +55,10 @@ class Services:
     def status(self) -> status_service_pb2_grpc.StatusServiceAsyncStub:
         """The record."""
         return status_service_pb2_grpc.StatusServiceStub(self._status.channel)
+
+    def watching(self) -> status_service_pb2_grpc.StatusServiceAsyncStub:
+        """The record, for a watch."""
+        return status_service_pb2_grpc.StatusServiceStub(next(self._watching).channel)
 
     @property
     def record(self) -> record_service_pb2_grpc.RecordServiceAsyncStub:

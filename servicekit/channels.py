@@ -9,12 +9,14 @@ import asyncio
 import json
 from collections import deque
 from collections.abc import Callable
-from typing import Any
+from typing import Any, TypeAlias
 
 import grpc
 
 from servicekit.tls import CurrentTls, TlsContents, TlsFiles, channel_credentials, load
 
+#: Calls at once on one connection: what a server of ours takes. More wait, without a deadline's end in sight.
+MAX_STREAMS_PER_CONNECTION = 2_000
 #: Both directions, both sides.
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 #: How often a peer's channel looks for renewed certificates.
@@ -43,7 +45,8 @@ _SERVICE_CONFIG: dict[str, Any] = {
     ],
 }
 
-CHANNEL_OPTIONS: list[tuple[str, Any]] = [
+Options: TypeAlias = list[tuple[str, Any]]
+CHANNEL_OPTIONS: Options = [
     ("grpc.service_config", json.dumps(_SERVICE_CONFIG)),
     ("grpc.enable_retries", 1),
     ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
@@ -70,16 +73,19 @@ def open_channel(endpoint: str, tls: TlsFiles | None = None) -> grpc.aio.Channel
     Raises ValueError when the files are of no use.
     """
     if tls is None or tls.authority is None:
-        return grpc.aio.insecure_channel(target_of(endpoint), options=CHANNEL_OPTIONS)
-    return _secure_channel(endpoint, load(tls), tls.server_name)
+        return _open(endpoint, None, CHANNEL_OPTIONS)
+    return _open(endpoint, load(tls), _named(CHANNEL_OPTIONS, tls.server_name))
 
 
-def _secure_channel(endpoint: str, contents: TlsContents, server_name: str) -> grpc.aio.Channel:
+def _open(endpoint: str, tls: TlsContents | None, options: Options) -> grpc.aio.Channel:
+    if tls is None:
+        return grpc.aio.insecure_channel(target_of(endpoint), options=options)
+    return grpc.aio.secure_channel(target_of(endpoint), channel_credentials(tls), options=options)
+
+
+def _named(options: Options, server_name: str) -> Options:
     # The authority is what the certificate is checked against. That of several addresses is their whole list, which no certificate carries.
-    name = [("grpc.default_authority", server_name)] if server_name else []
-    return grpc.aio.secure_channel(
-        target_of(endpoint), channel_credentials(contents), options=[*CHANNEL_OPTIONS, *name]
-    )
+    return [*options, ("grpc.default_authority", server_name)] if server_name else options
 
 
 def bearer(token: str) -> list[tuple[str, str]]:
@@ -90,13 +96,23 @@ def bearer(token: str) -> list[tuple[str, str]]:
 class Peer:
     """A part: one channel to a peer service and the identity to call it with.
 
-    `tls` as for `open_channel`. Renewed certificates are taken up: the channel is then another one, so take it anew for each call.
+    `tls` as for `open_channel`. Renewed certificates are taken up: the channel is then another one, so take it anew for each call. `own_connections`: none
+    is shared with other channels to the same address, as gRPC does by itself; for many long streams, of which a server takes so many on one connection.
     """
 
-    def __init__(self, endpoint: str, token: Callable[[], str], tls: TlsFiles | None = None) -> None:
+    def __init__(
+        self,
+        endpoint: str,
+        token: Callable[[], str],
+        tls: TlsFiles | None = None,
+        *,
+        own_connections: bool = False,
+    ) -> None:
         """Raises ValueError when the files of `tls` are of no use."""
         self._endpoint, self._token = endpoint, token
-        self._server_name = tls.server_name if tls is not None else ""
+        self._options = _named(CHANNEL_OPTIONS, tls.server_name if tls is not None else "")
+        if own_connections:
+            self._options = [*self._options, ("grpc.use_local_subchannel_pool", 1)]
         self._tls = CurrentTls(tls) if tls is not None and tls.authority is not None else None
         self._channel: grpc.aio.Channel | None = None
         self._retired: deque[grpc.aio.Channel] = deque()
@@ -106,11 +122,7 @@ class Peer:
     def channel(self) -> grpc.aio.Channel:
         """The channel; made on first use, inside the running event loop."""
         if self._channel is None:
-            self._channel = (
-                open_channel(self._endpoint)
-                if self._tls is None
-                else _secure_channel(self._endpoint, self._tls.contents, self._server_name)
-            )
+            self._channel = _open(self._endpoint, self._tls.contents if self._tls is not None else None, self._options)
         return self._channel
 
     def metadata(self) -> list[tuple[str, str]]:

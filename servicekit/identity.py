@@ -39,7 +39,7 @@ class Caller:
     courses: Mapping[str, str] = field(default_factory=dict)
     is_service: bool = False
     is_operator: bool = False
-    expires_at: int = 0  # Unix seconds
+    expires_at: int = field(default=0, compare=False)  # Unix seconds
     token: str = field(default="", repr=False)
 
     def may_read_course(self, course_id: str) -> bool:

@@ -21,7 +21,7 @@ from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
 
-from servicekit.channels import MAX_MESSAGE_BYTES
+from servicekit.channels import MAX_MESSAGE_BYTES, MAX_STREAMS_PER_CONNECTION
 from servicekit.interceptor import CallInterceptor
 from servicekit.settings import GrpcServiceSettings
 from servicekit.tls import CurrentTls, server_credentials, valid_until
@@ -43,7 +43,7 @@ SERVER_OPTIONS: list[tuple[str, Any]] = [
     ("grpc.keepalive_permit_without_calls", 1),
     ("grpc.http2.min_ping_interval_without_data_ms", 5_000),
     ("grpc.http2.max_ping_strikes", 5),
-    ("grpc.max_concurrent_streams", 2_000),
+    ("grpc.max_concurrent_streams", MAX_STREAMS_PER_CONNECTION),
     # What is received ahead of a handler that is slower than its client, per call. Left to gRPC's probing of the line it grows with the luck of the
     # moment; fixed, an upload costs what it costs.
     ("grpc.http2.bdp_probe", 0),

@@ -1,7 +1,7 @@
 """Page and resume tokens: what we know, sealed so that only we can read and write it.
 
-A token is base64url(nonce ‖ AES-256-GCM(JSON)): what it says (how many changes a course has had, say) is nobody's business, and it is bound to what it was
-given for by what is in it. The keys are derived from the services' secret, so that every replica reads every other's tokens.
+A token is base64url(AES-SIV(JSON), RFC 5297): what it says (how many changes a course has had, say) is nobody's business, it is bound to what it was given
+for by what is in it, and the same content gives the same token. The keys are derived from the services' secret, so that every replica reads every other's.
 """
 
 from __future__ import annotations
@@ -11,13 +11,11 @@ import binascii
 import hashlib
 import hmac
 import json
-import os
 from typing import Any
 
 from cryptography.exceptions import InvalidTag
-from cryptography.hazmat.primitives.ciphers.aead import AESGCM
+from cryptography.hazmat.primitives.ciphers.aead import AESSIV
 
-_NONCE_BYTES = 12
 _MAC_BYTES = 16
 
 
@@ -26,13 +24,12 @@ class OpaqueTokens:
 
     def __init__(self, secret: str) -> None:
         self._key = hashlib.sha256(b"opaque tokens\0" + secret.encode()).digest()
-        self._cipher = AESGCM(hashlib.sha256(b"sealed tokens\0" + secret.encode()).digest())
+        self._cipher = AESSIV(hashlib.sha512(b"sealed tokens\0" + secret.encode()).digest())
 
     def seal(self, content: dict[str, Any]) -> str:
         """A token of JSON content."""
-        nonce = os.urandom(_NONCE_BYTES)
         body = json.dumps(content, separators=(",", ":"), sort_keys=True).encode()
-        return base64.urlsafe_b64encode(nonce + self._cipher.encrypt(nonce, body, None)).decode()
+        return base64.urlsafe_b64encode(self._cipher.encrypt(body, None)).decode()
 
     def open(self, token: str) -> dict[str, Any] | None:
         """The content of a token of ours; None for anything else."""
@@ -44,7 +41,7 @@ class OpaqueTokens:
         if base64.urlsafe_b64encode(sealed).decode() != token:
             return None
         try:
-            body = self._cipher.decrypt(sealed[:_NONCE_BYTES], sealed[_NONCE_BYTES:], None)
+            body = self._cipher.decrypt(sealed, None)
         except (InvalidTag, ValueError):
             return None
         content: dict[str, Any] = json.loads(body)

@@ -111,6 +111,13 @@ class RecordCalls:
         response = await self.stub.LeaseAnnouncements(request, metadata=self.metadata, timeout=SECONDS + wait)
         return list(response.announcements)
 
+    async def lease_all(self) -> list[pb.Announcement]:
+        """All announcements that are due: other tests may have left more than one call hands out."""
+        due: list[pb.Announcement] = []
+        while more := await self.lease():
+            due += more
+        return due
+
     async def mark(self, material_id: str, number: int, *, incarnation: str = "one", sequence: int = 10) -> None:
         """Tells that the stream has acknowledged an announcement."""
         position = pb.StreamPosition(incarnation=incarnation, last_sequence=sequence)

@@ -106,7 +106,7 @@ class TestMaterials:
         await record.complete(completed.id)
         for material in (waiting, working, completed):
             await operator.delete(material.id)
-        due = {item.material_id: item.number for item in await record.lease()}
+        due = {item.material_id: item.number for item in await record.lease_all()}
         await record.mark(waiting.id, due[waiting.id])
         assert await operator.queue() == pb.GetQueueResponse(purging=3)
         await record.purged(waiting.id, record_service_pb2.PURGED_PART_OBJECT)

@@ -98,7 +98,7 @@ class TestWhatIsRetried:
         line = (await people.reader.history(material_id)).transitions[-1]
         assert (line.event, line.actor, line.from_status, line.to_status) == ("retried", "editor", FAILED, PENDING)
         assert "BRAIN_FAILED" in line.message
-        due = [item for item in await record.lease() if item.material_id == material_id]
+        due = [item for item in await record.lease_all() if item.material_id == material_id]
         assert [item.kind for item in due] == [record_service_pb2.ANNOUNCEMENT_KIND_UPLOADED]
         assert (await record.claimed(material_id)).attempt == 2
 
