@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
+from dataclasses import dataclass
 from typing import Annotated, Any
 from urllib.parse import quote, urlencode
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from materials.v1 import material_pb2
 from materials.v1 import status_service_pb2 as pb
 from starlette.datastructures import Headers
@@ -68,6 +68,19 @@ Reason = Annotated[
 ]
 
 
+@dataclass
+class Listing:
+    """Which materials a list is asked for, and which page of them."""
+
+    status: Statuses = None
+    failure_reason: Reason = None
+    page_size: PageSize = DEFAULT_PAGE
+    page_token: PageToken = ""
+
+
+Asked = Annotated[Listing, Depends()]
+
+
 @router.post(
     "/courses/{course_id}/materials",
     operation_id="uploadMaterial",
@@ -109,17 +122,10 @@ async def upload_material(
     responses={200: {"headers": _NEXT}, **problem_answers(400, 401)},
 )
 async def list_course(
-    request: Request,
-    response: Response,
-    course_id: CourseId,
-    caller: CurrentCaller,
-    status: Statuses = None,
-    failure_reason: Reason = None,
-    page_size: PageSize = DEFAULT_PAGE,
-    page_token: PageToken = "",
+    request: Request, response: Response, course_id: CourseId, caller: CurrentCaller, asked: Asked
 ) -> list[Material]:
     """The course's materials that the caller may see, newest first."""
-    return await _listed(request, response, caller, course_id, status, failure_reason, page_size, page_token)
+    return await _listed(request, response, caller, course_id, asked)
 
 
 @router.head("/materials", include_in_schema=False)
@@ -128,17 +134,9 @@ async def list_course(
     operation_id="listOwnMaterials",
     responses={200: {"headers": _NEXT}, **problem_answers(400, 401)},
 )
-async def list_own(
-    request: Request,
-    response: Response,
-    caller: CurrentCaller,
-    status: Statuses = None,
-    failure_reason: Reason = None,
-    page_size: PageSize = DEFAULT_PAGE,
-    page_token: PageToken = "",
-) -> list[Material]:
+async def list_own(request: Request, response: Response, caller: CurrentCaller, asked: Asked) -> list[Material]:
     """The caller's own materials of all courses, newest first."""
-    return await _listed(request, response, caller, "", status, failure_reason, page_size, page_token)
+    return await _listed(request, response, caller, "", asked)
 
 
 @router.head("/materials/{material_id}", include_in_schema=False)
@@ -244,21 +242,14 @@ def is_upload(scope: Scope) -> bool:
 
 
 async def _listed(
-    request: Request,
-    response: Response,
-    caller: Caller,
-    course_id: str,
-    statuses: Iterable[str] | None,
-    failure_reason: str | None,
-    page_size: int,
-    page_token: str,
+    request: Request, response: Response, caller: Caller, course_id: str, asked: Listing
 ) -> list[Material]:
     message = pb.ListMaterialsRequest(
         course_id=course_id,
-        processing_statuses=[_status(each) for each in statuses or ()],
-        failure_reason=_reason(failure_reason),
-        page_size=page_size,
-        page_token=page_token,
+        processing_statuses=[_status(each) for each in asked.status or ()],
+        failure_reason=_reason(asked.failure_reason),
+        page_size=asked.page_size,
+        page_token=asked.page_token,
     )
     with refusals("status"):
         answer = await _services(request).status.ListMaterials(message, metadata=identity(caller), timeout=CALL_SECONDS)

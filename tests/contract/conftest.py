@@ -14,7 +14,8 @@ import pytest
 from single_node.samples import Sample, write_samples
 from tests.contract.bare_services import MAX_CONCURRENT_UPLOADS, BareServices, start_bare_services
 from tests.contract.command_line import Cli
-from tests.contract.gateway_process import started_gateway
+from tests.contract.event_reader import Reader
+from tests.contract.gateway_process import GatewayProcess, started_gateway
 from tests.contract.people import People
 from tests.contract.person import Person
 from tests.contract.record_calls import RecordCalls
@@ -161,3 +162,17 @@ async def lonely_gateway(stack: LocalStack) -> AsyncIterator[str]:
     endpoints = {name: f"127.0.0.1:{free_port()}" for name in ("ingest", "status", "processor")}
     async with started_gateway(stack, endpoints, CORS_ALLOWED_ORIGINS=FRIEND) as gateway:
         yield gateway.address
+
+
+@pytest.fixture(scope="session")
+async def watching_gateway(bare: BareServices, stack: LocalStack) -> AsyncIterator[GatewayProcess]:
+    """In front of `status`: a material stays where a test puts it. Its event streams are never quiet for long."""
+    endpoints = {"status": bare.endpoints["status"]}
+    async with started_gateway(stack, endpoints, EVENT_KEEPALIVE_SECONDS="0.2") as running:
+        yield running
+
+
+@pytest.fixture
+def reader(watching_gateway: GatewayProcess, stack: LocalStack, course: str) -> Reader:
+    """A reader of the course, who watches over HTTP."""
+    return Reader(watching_gateway, stack.user_token("reader", {course: "reader"}), course)

@@ -7,26 +7,12 @@ from collections.abc import AsyncIterator
 import httpx
 import pytest
 
-from tests.contract.bare_services import BareServices
 from tests.contract.event_client import opened
 from tests.contract.event_reader import CHANGES, Reader, expected, is_complete, read_pages, told
-from tests.contract.gateway_process import GatewayProcess, started_gateway
+from tests.contract.gateway_process import GatewayProcess
 from tests.contract.people import People
 from tests.contract.record_calls import RecordCalls
 from tests.local_stack import LocalStack
-
-
-@pytest.fixture(scope="module")
-async def gateway(bare: BareServices, stack: LocalStack) -> AsyncIterator[GatewayProcess]:
-    """In front of `status`: a material stays where a test puts it."""
-    endpoints = {"status": bare.endpoints["status"]}
-    async with started_gateway(stack, endpoints, EVENT_KEEPALIVE_SECONDS="0.2") as running:
-        yield running
-
-
-@pytest.fixture
-def reader(gateway: GatewayProcess, stack: LocalStack, course: str) -> Reader:
-    return Reader(gateway, stack.user_token("reader", {course: "reader"}), course)
 
 
 class TestCourse:
@@ -107,10 +93,10 @@ class TestCourse:
                 assert (stream.status, problem["reason"]) == (400, "RESUME_TOKEN_INVALID")
 
     async def test_only_what_the_caller_may_see_is_told(
-        self, gateway: GatewayProcess, reader: Reader, people: People, record: RecordCalls, stack: LocalStack
+        self, watching_gateway: GatewayProcess, reader: Reader, people: People, record: RecordCalls, stack: LocalStack
     ) -> None:
         """Somebody who is no member of the course sees their own materials in it."""
-        guest = Reader(gateway, stack.user_token("guest", {"another-course": "reader"}), reader.course)
+        guest = Reader(watching_gateway, stack.user_token("guest", {"another-course": "reader"}), reader.course)
         hidden, own = await record.create("owner", reader.course), await record.create("guest", reader.course)
         async with guest.watch_course() as stream:
             *snapshot, complete = await stream.until(is_complete)

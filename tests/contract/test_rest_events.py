@@ -3,34 +3,17 @@
 from __future__ import annotations
 
 import uuid
-from collections.abc import AsyncIterator
 from typing import Any
 
 import httpx
 import pytest
 
-from tests.contract.bare_services import BareServices
 from tests.contract.event_client import Event, StreamEnded
 from tests.contract.event_reader import CHANGES, Reader, expected, read_pages, told
-from tests.contract.gateway_process import GatewayProcess, started_gateway
 from tests.contract.people import People
 from tests.contract.record_calls import RecordCalls
-from tests.local_stack import LocalStack
 
 GARBAGE = ["x", "-1", "+1", "1.5", "0x1", "1 2", "\u00b2", "9" * 19, "9" * 400, "true", '"1"']
-
-
-@pytest.fixture(scope="module")
-async def gateway(bare: BareServices, stack: LocalStack) -> AsyncIterator[GatewayProcess]:
-    """In front of `status`: a material stays where a test puts it."""
-    endpoints = {"status": bare.endpoints["status"]}
-    async with started_gateway(stack, endpoints, EVENT_KEEPALIVE_SECONDS="0.2") as running:
-        yield running
-
-
-@pytest.fixture
-def reader(gateway: GatewayProcess, stack: LocalStack, course: str) -> Reader:
-    return Reader(gateway, stack.user_token("reader", {course: "reader"}), course)
 
 
 class TestMaterial:
