@@ -89,6 +89,7 @@ class DurableConsumer:
         self._handler, self._gate, self._slots = handler, gate, slots
         self._ack_wait, self._silence = ack_wait, silence
         self._workers: list[asyncio.Task[None]] = []
+        self._stopping = False
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begins to consume as soon as NATS and the stream are there."""
@@ -98,6 +99,8 @@ class DurableConsumer:
 
     async def stop(self) -> None:
         """Takes no more, cancels the handlers and waits until they have cleaned up; their messages are delivered again."""
+        # A cancellation alone may be lost: asyncio.wait_for, in which nats-py waits, drops one that comes at the moment of the answer (cpython#86296).
+        self._stopping = True
         for worker in self._workers:
             worker.cancel()
         if self._workers:
@@ -105,7 +108,7 @@ class DurableConsumer:
 
     async def _run(self) -> None:
         failures = 0
-        while True:
+        while not self._stopping:
             try:
                 await self._link.wait_connected()
                 await self._consume()
@@ -126,7 +129,7 @@ class DurableConsumer:
         try:
             heard = clock()
             deafness = Deafness(fetch_seconds / 2)
-            while clock() - heard < self._silence:
+            while clock() - heard < self._silence and not self._stopping:
                 if self._gate is not None and not self._gate.is_open:
                     await self._gate.wait_open()
                     deafness.forget()

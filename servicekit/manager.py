@@ -67,6 +67,10 @@ class BackgroundTask:
             await asyncio.wait([self._task])
 
 
+class _StoppedLate(Exception):
+    """Ends the TaskGroup of a service whose parts did not all stop: what they left running is cancelled, and cannot keep the process."""
+
+
 class ServiceManager:
     """Starts parts in order, stops them in reverse. One for each service process."""
 
@@ -82,6 +86,7 @@ class ServiceManager:
         self._parts: list[tuple[str, Part]] = []
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._stopping = asyncio.Event()
+        self._late = False
 
     def add(self, name: str, part: Part) -> None:
         """Appends a part; order is start order."""
@@ -96,23 +101,31 @@ class ServiceManager:
         loop = asyncio.get_running_loop()
         for number in (signal.SIGTERM, signal.SIGINT):
             loop.add_signal_handler(number, self.request_stop)
-        async with asyncio.TaskGroup() as tasks:
-            started: list[tuple[str, Part]] = []
-            # A task of its own, so that a part that waits for what is away does not keep SIGTERM waiting.
-            living = tasks.create_task(self._start_and_watch(tasks, started), name="service")
-            try:
-                await self._stopping.wait()
-                log.info("service stopping", service=self._name)
-            finally:
-                # Runs also when the group is cancelled because a task failed: connections and leases are still handed back.
-                stopping = asyncio.create_task(self._stop_all(living, started))
-                try:
-                    await asyncio.shield(stopping)
-                except asyncio.CancelledError:
-                    # A task failed while the parts were stopping: the others are stopped all the same.
-                    await stopping
-                    raise
+        try:
+            async with asyncio.TaskGroup() as tasks:
+                await self._live(tasks)
+        except* _StoppedLate:
+            pass
         log.info("service stopped", service=self._name)
+
+    async def _live(self, tasks: asyncio.TaskGroup) -> None:
+        started: list[tuple[str, Part]] = []
+        # A task of its own, so that a part that waits for what is away does not keep SIGTERM waiting.
+        living = tasks.create_task(self._start_and_watch(tasks, started), name="service")
+        try:
+            await self._stopping.wait()
+            log.info("service stopping", service=self._name)
+        finally:
+            # Runs also when the group is cancelled because a task failed: connections and leases are still handed back.
+            stopping = asyncio.create_task(self._stop_all(living, started))
+            try:
+                await asyncio.shield(stopping)
+            except asyncio.CancelledError:
+                # A task failed while the parts were stopping: the others are stopped all the same.
+                await stopping
+                raise
+        if self._late:
+            raise _StoppedLate
 
     async def _start_and_watch(self, tasks: asyncio.TaskGroup, started: list[tuple[str, Part]]) -> None:
         for name, part in self._parts:
@@ -151,6 +164,7 @@ class ServiceManager:
                 await part.stop()
         except TimeoutError:
             log.warning("part did not stop in time", part=name, seconds=self._stop_timeout)
+            self._late = True
         except Exception:
             log.exception("part failed to stop", part=name)
 

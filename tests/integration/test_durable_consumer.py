@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import uuid
 from collections.abc import AsyncIterator, Awaitable, Callable
-from contextlib import asynccontextmanager
+from contextlib import asynccontextmanager, suppress
 from datetime import UTC, datetime, timedelta
 
 import nats
@@ -234,3 +234,23 @@ async def test_time_at_a_closed_gate_does_not_make_a_consumer_deaf(
                 await gate.opened.get()
     after = await bench.jetstream.consumer_info(bench.stream, bench.durable)
     assert after.created == before.created
+
+
+class LosesCancellation:
+    """A gate that never opens, and whose waiting is only interrupted when it is cancelled: as with asyncio.wait_for, at the wrong moment."""
+
+    is_open = False
+
+    def __init__(self) -> None:
+        self.reached = asyncio.Event()
+
+    async def wait_open(self) -> None:
+        self.reached.set()
+        with suppress(asyncio.CancelledError):
+            await asyncio.Event().wait()
+
+
+async def test_a_lost_cancellation_does_not_keep_the_consumer_from_stopping(stack: LocalStack, bench: Bench) -> None:
+    gate = LosesCancellation()
+    async with asyncio.timeout(60), consuming(bench, stack.facts["nats"], gate=gate):
+        await gate.reached.wait()

@@ -8,6 +8,7 @@ import signal
 import subprocess
 import sys
 from collections.abc import Iterator
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
@@ -114,6 +115,24 @@ async def test_stop_while_a_part_is_starting_does_not_wait_for_it(journal: list[
     manager.request_stop()
     await running
     assert journal == ["start a", "start b", "stop b", "stop a"]
+
+
+async def test_a_task_that_loses_its_cancellation_does_not_keep_the_service(journal: list[str]) -> None:
+    async def work() -> None:
+        with suppress(asyncio.CancelledError):  # as asyncio.wait_for may, at the wrong moment
+            await asyncio.Event().wait()
+        journal.append("went on")
+        await asyncio.Event().wait()
+
+    ready = Ready()
+    manager = service(
+        ("a", Recorder("a", journal)), ("work", BackgroundTask(work, "work")), ("ready", ready), stop_timeout=0.05
+    )
+    running = asyncio.create_task(manager.run())
+    await ready.event.wait()
+    manager.request_stop()
+    await running
+    assert journal == ["start a", "went on", "stop a"]
 
 
 async def test_failing_background_task_ends_the_service_and_stops_every_part(journal: list[str]) -> None:
