@@ -16,7 +16,7 @@ from gateway.callers import ContentCaller
 from gateway.paths import MaterialId
 from gateway.problems import Problem, of_service_error
 from gateway.service_streams import ServiceStream, ServiceStreamResponse
-from gateway.services import CALL_SECONDS, Services, identity, refusals
+from gateway.services import CALL_SECONDS, Services, identity, refusals, services_of
 from servicekit.errors import ServiceError
 from servicekit.identity import Caller
 
@@ -58,7 +58,7 @@ async def download(
     ] = None,
 ) -> Response:
     """The original bytes, for saving. One range at a time; the ETag is the file's SHA-256."""
-    services: Services = request.app.state.services
+    services = services_of(request)
     with refusals("status"):
         response = await services.status.GetMaterial(
             status_service_pb2.GetMaterialRequest(material_id=material_id),

@@ -6,7 +6,7 @@ import json
 from functools import lru_cache
 from typing import Annotated, Any
 
-from fastapi import APIRouter, Header, Query, Request
+from fastapi import APIRouter, Depends, Header, Query, Request
 from materials.v1 import material_pb2
 from materials.v1 import status_service_pb2 as pb
 from starlette.responses import Response
@@ -17,7 +17,7 @@ from gateway.event_streams import EventStreams, problem_event
 from gateway.paths import CourseId, MaterialId
 from gateway.representations import Material
 from gateway.server_sent_events import event
-from gateway.services import CALL_SECONDS, Services, identity, refusals
+from gateway.services import CALL_SECONDS, identity, refusals, services_of
 from gateway.watches import Watch
 from servicekit.refusals import Refusal
 
@@ -29,10 +29,19 @@ _STREAM: dict[int | str, dict[str, Any]] = {
     200: {"description": "server-sent events", "content": {"text/event-stream": {"schema": {"type": "string"}}}}
 }
 
-LastEventId = Annotated[str | None, Header(description="resumes after that event; browsers send it by themselves")]
-LastEventIdInUrl = Annotated[
-    str | None, Query(alias="last_event_id", description="the same, for a client that opens a stream anew")
-]
+
+def _last_event_id(
+    last_event_id: Annotated[
+        str | None, Header(description="resumes after that event; browsers send it by themselves")
+    ] = None,
+    last_event_id_in_url: Annotated[
+        str | None, Query(alias="last_event_id", description="the same, for a client that opens a stream anew")
+    ] = None,
+) -> str:
+    return last_event_id or last_event_id_in_url or ""
+
+
+LastEventId = Annotated[str, Depends(_last_event_id)]
 
 
 @router.get(
@@ -44,17 +53,13 @@ LastEventIdInUrl = Annotated[
     | problem_answers(400, 401, 404),
 )
 async def material_events(
-    request: Request,
-    material_id: MaterialId,
-    caller: EventsCaller,
-    last_event_id: LastEventId = None,
-    last_event_id_in_url: LastEventIdInUrl = None,
+    request: Request, material_id: MaterialId, caller: EventsCaller, last_event_id: LastEventId
 ) -> Response:
     """The material's present state, then each newer one, as `material` events; `end` after it completed or failed; `deleted` when it was deleted meanwhile."""
-    services: Services = request.app.state.services
+    services = services_of(request)
     streams: EventStreams = request.app.state.event_streams
     metadata = identity(caller)
-    after = _revision(last_event_id or last_event_id_in_url)
+    after = _revision(last_event_id)
     if after:
         # Who comes back after the end would else be sent the end for ever: an EventSource stops at a 204 alone.
         with refusals("status"):
@@ -90,14 +95,10 @@ async def material_events(
     responses=_STREAM | problem_answers(400, 401),
 )
 async def course_events(
-    request: Request,
-    course_id: CourseId,
-    caller: EventsCaller,
-    last_event_id: LastEventId = None,
-    last_event_id_in_url: LastEventIdInUrl = None,
+    request: Request, course_id: CourseId, caller: EventsCaller, last_event_id: LastEventId
 ) -> Response:
     """Every material of the course that the caller may see, `snapshot_complete`, then every change: `material` and `deleted` events. Does not end by itself."""
-    services: Services = request.app.state.services
+    services = services_of(request)
     streams: EventStreams = request.app.state.event_streams
     metadata = identity(caller)
     watch: Watch[pb.WatchCourseResponse] = Watch(
@@ -105,7 +106,7 @@ async def course_events(
             pb.WatchCourseRequest(course_id=course_id, resume_token=token), metadata=metadata
         ),
         lambda message: message.resume_token,
-        last_event_id or last_event_id_in_url or "",
+        last_event_id,
         patience=streams.patience,
     )
     await watch.begin()
@@ -144,8 +145,8 @@ def _material_json(serialized: bytes) -> str:
     return Material.of(material_pb2.Material.FromString(serialized)).model_dump_json()
 
 
-def _revision(event_id: str | None) -> int:
+def _revision(event_id: str) -> int:
     """What is not a revision of ours resumes nothing: the client gets the newest state."""
-    if event_id is None or not (event_id.isascii() and event_id.isdigit()) or len(event_id) > 19:
+    if not (event_id.isascii() and event_id.isdigit()) or len(event_id) > 19:
         return 0
     return min(int(event_id), LARGEST_REVISION)

@@ -19,7 +19,7 @@ from gateway.callers import CallerFirst, CurrentCaller
 from gateway.multipart import MultipartForm
 from gateway.paths import CourseId, MaterialId
 from gateway.representations import FailureReason, Material, RetryFailedRequest, RetryFailedResult, Status, Transition
-from gateway.services import CALL_SECONDS, Services, identity, refusals
+from gateway.services import CALL_SECONDS, identity, refusals, services_of
 from gateway.uploading import request_id_of, upload
 from servicekit.documents import numbers_by_name
 from servicekit.errors import FieldInvalid
@@ -109,7 +109,7 @@ async def upload_material(
     """Uploads one file. The answer comes when it is kept safely, not when it was read: follow it with `/materials/{id}/events`."""
     form = MultipartForm(content_type)
     material = await upload(
-        _services(request), caller, course_id, request_id_of(idempotency_key), form, request.stream()
+        services_of(request), caller, course_id, request_id_of(idempotency_key), form, request.stream()
     )
     response.headers["Location"] = f"/materials/{material.id}"
     return Material.of(material)
@@ -144,7 +144,7 @@ async def list_own(request: Request, response: Response, caller: CurrentCaller, 
 async def get_material(request: Request, material_id: MaterialId, caller: CurrentCaller) -> Material:
     """One material as it is now."""
     with refusals("status"):
-        answer = await _services(request).status.GetMaterial(
+        answer = await services_of(request).status.GetMaterial(
             pb.GetMaterialRequest(material_id=material_id), metadata=identity(caller), timeout=CALL_SECONDS
         )
     return Material.of(answer.material)
@@ -159,7 +159,7 @@ async def get_material(request: Request, material_id: MaterialId, caller: Curren
 async def delete_material(request: Request, material_id: MaterialId, caller: CurrentCaller) -> None:
     """Deletes a material: gone for everybody at once, its text and bytes soon after."""
     with refusals("status"):
-        await _services(request).status.DeleteMaterial(
+        await services_of(request).status.DeleteMaterial(
             pb.DeleteMaterialRequest(material_id=material_id), metadata=identity(caller), timeout=CALL_SECONDS
         )
 
@@ -181,7 +181,7 @@ async def history(
     """Who did what when, and why; oldest first."""
     message = pb.ListMaterialTransitionsRequest(material_id=material_id, page_size=page_size, page_token=page_token)
     with refusals("status"):
-        answer = await _services(request).status.ListMaterialTransitions(
+        answer = await services_of(request).status.ListMaterialTransitions(
             message, metadata=identity(caller), timeout=CALL_SECONDS
         )
     _link_next(request, response, answer.next_page_token)
@@ -194,7 +194,7 @@ async def history(
 async def retry_material(request: Request, material_id: MaterialId, caller: CurrentCaller) -> Material:
     """Another try for a failed material; pages already read are kept. On one that has not failed it changes nothing."""
     with refusals("status"):
-        answer = await _services(request).status.RetryMaterial(
+        answer = await services_of(request).status.RetryMaterial(
             pb.RetryMaterialRequest(material_id=material_id), metadata=identity(caller), timeout=CALL_SECONDS
         )
     return Material.of(answer.material)
@@ -206,7 +206,7 @@ async def retry_material(request: Request, material_id: MaterialId, caller: Curr
 async def cancel_material(request: Request, material_id: MaterialId, caller: CurrentCaller) -> Material:
     """Ends the reading of a material. On one that has ended it changes nothing."""
     with refusals("status"):
-        answer = await _services(request).status.CancelMaterial(
+        answer = await services_of(request).status.CancelMaterial(
             pb.CancelMaterialRequest(material_id=material_id), metadata=identity(caller), timeout=CALL_SECONDS
         )
     return Material.of(answer.material)
@@ -225,7 +225,7 @@ async def retry_failed(
         course_id=course_id, failure_reason=_reason(body.failure_reason), max_count=body.max_count
     )
     with refusals("status"):
-        answer = await _services(request).status.RetryFailedMaterials(
+        answer = await services_of(request).status.RetryFailedMaterials(
             message, metadata=identity(caller), timeout=CALL_SECONDS
         )
     return RetryFailedResult.of(answer)
@@ -252,7 +252,9 @@ async def _listed(
         page_token=asked.page_token,
     )
     with refusals("status"):
-        answer = await _services(request).status.ListMaterials(message, metadata=identity(caller), timeout=CALL_SECONDS)
+        answer = await services_of(request).status.ListMaterials(
+            message, metadata=identity(caller), timeout=CALL_SECONDS
+        )
     _link_next(request, response, answer.next_page_token)
     return [Material.of(each) for each in answer.materials]
 
@@ -282,8 +284,3 @@ def _link_next(request: Request, response: Response, page_token: str) -> None:
         others = [(name, value) for name, value in request.query_params.multi_items() if name != "page_token"]
         query = urlencode([*others, ("page_token", page_token)])
         response.headers["Link"] = f'<{quote(request.scope["path"])}?{query}>; rel="next"'
-
-
-def _services(request: Request) -> Services:
-    services: Services = request.app.state.services
-    return services

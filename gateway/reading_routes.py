@@ -15,7 +15,7 @@ from gateway.callers import CallerFirst, CurrentCaller
 from gateway.paths import CourseId, MaterialId
 from gateway.representations import LIMIT_SHOWN, QUERY_SHOWN, MaterialText, SearchRequest, SearchResult, SearchResults
 from gateway.service_streams import ServiceStream, ServiceStreamResponse
-from gateway.services import SEARCH_SECONDS, Services, identity, refusals
+from gateway.services import SEARCH_SECONDS, identity, refusals, services_of
 from servicekit.documents import document
 from servicekit.identity import Caller
 
@@ -38,7 +38,7 @@ async def text(
     page_count: Annotated[int, Query(ge=0, le=2**31 - 1, description="at most so many; 0: all")] = 0,
 ) -> Response:
     """The pages read so far, in order. A cut answer is no valid JSON."""
-    services: Services = request.app.state.services
+    services = services_of(request)
     message = pb.GetMaterialTextRequest(material_id=material_id, first_page=first_page)
     stream: ServiceStream[pb.GetMaterialTextResponse] = ServiceStream(
         services.processor.GetMaterialText(message, metadata=identity(caller)), "processor"
@@ -102,7 +102,7 @@ async def search_by_post(
 
 
 async def _search(request: Request, caller: Caller, course_id: str, query: str, limit: int) -> SearchResults:
-    services: Services = request.app.state.services
+    services = services_of(request)
     message = pb.SearchMaterialsRequest(course_id=course_id, query=query, limit=limit)
     with refusals("processor"):
         answer = await services.processor.SearchMaterials(message, metadata=identity(caller), timeout=SEARCH_SECONDS)

@@ -7,6 +7,7 @@ from contextlib import contextmanager
 from itertools import cycle
 
 import grpc
+from fastapi import Request
 from materials.v1 import (
     ingest_service_pb2_grpc,
     processor_service_pb2_grpc,
@@ -73,6 +74,12 @@ class Services:
     def own_identity(self) -> list[tuple[str, str]]:
         """The gateway's own identity towards the record."""
         return self._status.metadata()
+
+
+def services_of(request: Request) -> Services:
+    """What the application gives its routes."""
+    services: Services = request.app.state.services
+    return services
 
 
 def identity(caller: Caller) -> list[tuple[str, str]]:

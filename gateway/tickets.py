@@ -11,7 +11,6 @@ import hashlib
 import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
-from urllib.parse import quote
 
 from materials.v1 import errors_pb2, record_service_pb2
 
@@ -21,8 +20,6 @@ from servicekit.errors import ServiceError
 from servicekit.identity import Caller
 
 TICKET_BYTES = 24
-#: What the record takes; a longer path belongs to no ticket.
-MAX_USE_CHARACTERS = 2_048
 
 
 class Purpose(enum.StrEnum):
@@ -69,17 +66,17 @@ class Tickets:
 
     async def redeem(self, text: str, purpose: Purpose, resource: str) -> str:
         """Uses it up; the bearer token it stands for. For something else it is refused and stays good. Raises TICKET_INVALID too."""
-        use = _use(purpose, resource)
-        if len(use) > MAX_USE_CHARACTERS:
-            raise _invalid()
-        request = record_service_pb2.RedeemTicketRequest(ticket_sha256=_sha256(text), use=use)
+        request = record_service_pb2.RedeemTicketRequest(ticket_sha256=_sha256(text), use=_use(purpose, resource))
         with refusals("status"):
             answer = await self._services.record.RedeemTicket(
                 request, metadata=self._services.own_identity(), timeout=CALL_SECONDS
             )
         content = self._sealer.open(answer.content.decode())
         if content is None:  # kept by a gateway with another secret
-            raise _invalid()
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_TICKET_INVALID,
+                "this ticket is used up, expired, or for something else; get a new one",
+            )
         return str(content["token"])
 
 
@@ -88,10 +85,5 @@ def _sha256(text: str) -> bytes:
 
 
 def _use(purpose: Purpose, resource: str) -> str:
-    return f"{purpose}:{quote(resource, errors='replace')}"
-
-
-def _invalid() -> ServiceError:
-    return ServiceError(
-        errors_pb2.ERROR_REASON_TICKET_INVALID, "this ticket is used up, expired, or for something else; get a new one"
-    )
+    # However long the path of a request is: what the record takes has an end.
+    return f"{purpose}:{_sha256(resource).hex()}"

@@ -86,7 +86,6 @@ class ServiceManager:
         self._parts: list[tuple[str, Part]] = []
         self._start_timeout, self._stop_timeout = start_timeout, stop_timeout
         self._stopping = asyncio.Event()
-        self._late = False
 
     def add(self, name: str, part: Part) -> None:
         """Appends a part; order is start order."""
@@ -124,7 +123,7 @@ class ServiceManager:
                 # A task failed while the parts were stopping: the others are stopped all the same.
                 await stopping
                 raise
-        if self._late:
+        if not stopping.result():
             raise _StoppedLate
 
     async def _start_and_watch(self, tasks: asyncio.TaskGroup, started: list[tuple[str, Part]]) -> None:
@@ -152,21 +151,22 @@ class ServiceManager:
                 async with asyncio.timeout(CHECK_SECONDS):
                     await self._stopping.wait()
 
-    async def _stop_all(self, living: asyncio.Task[None], started: list[tuple[str, Part]]) -> None:
+    async def _stop_all(self, living: asyncio.Task[None], started: list[tuple[str, Part]]) -> bool:
+        """Whether all of them stopped in time."""
         living.cancel()
         await asyncio.wait([living])
-        for name, part in reversed(started):
-            await self._stop(name, part)
+        return all([await self._stop(name, part) for name, part in reversed(started)])
 
-    async def _stop(self, name: str, part: Part) -> None:
+    async def _stop(self, name: str, part: Part) -> bool:
         try:
             async with asyncio.timeout(self._stop_timeout):
                 await part.stop()
         except TimeoutError:
             log.warning("part did not stop in time", part=name, seconds=self._stop_timeout)
-            self._late = True
+            return False
         except Exception:
             log.exception("part failed to stop", part=name)
+        return True
 
 
 def run_service(main: Callable[[], Awaitable[None]]) -> None:

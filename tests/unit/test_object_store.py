@@ -78,14 +78,7 @@ async def test_object_is_not_there_before_it_is_whole(store: ObjectStore) -> Non
 
 async def test_write_cancelled_while_it_waits_for_bytes_leaves_nothing(store: ObjectStore, tmp_path: Path) -> None:
     waiting = asyncio.Event()
-
-    async def upload() -> None:
-        async with store.writing(KEY) as writer:
-            await writer.write(CONTENT)
-            waiting.set()
-            await asyncio.Event().wait()
-
-    uploading = asyncio.create_task(upload())
+    uploading = asyncio.create_task(write_without_end(store, waiting))
     await waiting.wait()
     uploading.cancel()
     with pytest.raises(asyncio.CancelledError):
@@ -101,15 +94,8 @@ async def test_write_cancelled_while_it_is_cleaned_up_is_not_reported_as_an_erro
     handler = loop.get_exception_handler()
     loop.set_exception_handler(lambda _, context: reported.append(context))
     waiting = asyncio.Event()
-
-    async def upload() -> None:
-        async with store.writing(KEY) as writer:
-            await writer.write(CONTENT)
-            waiting.set()
-            await asyncio.Event().wait()
-
     try:
-        uploading = asyncio.create_task(upload())
+        uploading = asyncio.create_task(write_without_end(store, waiting))
         await waiting.wait()
         uploading.cancel()
         await asyncio.sleep(0)
@@ -123,6 +109,14 @@ async def test_write_cancelled_while_it_is_cleaned_up_is_not_reported_as_an_erro
         assert reported == []
     finally:
         loop.set_exception_handler(handler)
+
+
+async def write_without_end(store: ObjectStore, waiting: asyncio.Event) -> None:
+    """Writes something, says that it waits for more, and never gets it."""
+    async with store.writing(KEY) as writer:
+        await writer.write(CONTENT)
+        waiting.set()
+        await asyncio.Event().wait()
 
 
 async def eventually_gone(directory: Path) -> None:
