@@ -3,6 +3,9 @@
 The order is what makes a job happen once: the lease before any work, every write under the attempt's number, the outcome acknowledged as durable before the
 message is. Each step may run twice without harm. Whoever loses the lease stops at once: the work task is cancelled by a revocation, or by the
 first report that the record calls STALE. On a graceful stop the lease is handed back, so that another processor goes on in a second.
+
+An event says that something waits, and asks for a turn; whose turn it is the record says. When that is another material's, its own is delivered again
+at once, before the work on the other begins: a slot that is free elsewhere must not wait for this one.
 """
 
 from __future__ import annotations
@@ -23,6 +26,7 @@ from nats.aio.msg import Msg
 from processor_service.outcomes import report_of
 from processor_service.reading import MaterialReader, ReadResult
 from processor_service.status_reporter import Attempt, StatusReporter
+from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
 from servicekit import validation
 from servicekit.channels import Peer
@@ -50,11 +54,13 @@ class Worker:
         reporter: StatusReporter,
         reader: MaterialReader,
         gate: WorkGate,
+        turns: TurnTaking,
         *,
         worker_id: str,
         attempt_timeout: float,
     ) -> None:
-        self._status, self._reporter, self._reader, self._gate = status, reporter, reader, gate
+        self._status, self._reporter, self._reader = status, reporter, reader
+        self._gate, self._turns = gate, turns
         self._worker_id, self._attempt_timeout = worker_id, attempt_timeout
         self._busy = 0
 
@@ -89,12 +95,18 @@ class Worker:
                     # A newer Status means something by it that only a newer processor knows.
                     return Again(random.uniform(2.0, 4.0))
                 return Done()
-            self._busy += 1
-            try:
+        if claim.material.id != event.material_id:
+            return Again(0.0, meanwhile=lambda: self._granted(claim))
+        await self._granted(claim)
+        return Done()
+
+    async def _granted(self, claim: pb.ClaimMaterialResponse) -> None:
+        self._busy += 1
+        try:
+            with structlog.contextvars.bound_contextvars(material_id=claim.material.id):
                 await self._attempt(claim.material, claim.lease_duration.ToMilliseconds() / 1000)
-            finally:
-                self._busy -= 1
-            return Done()
+        finally:
+            self._busy -= 1
 
     async def _claim(self, material_id: str) -> pb.ClaimMaterialResponse:
         """The record's answer. A lease granted while this service is stopping is handed back. Raises AioRpcError."""
@@ -104,14 +116,15 @@ class Worker:
         except asyncio.CancelledError:
             await asyncio.wait([asking], timeout=HAND_BACK_SECONDS)
             if asking.done() and asking.exception() is None and not asking.result().refusal:
-                await self._hand_back((material_id, asking.result().material.attempt), STOPPING)
+                granted = asking.result().material
+                await self._hand_back((granted.id, granted.attempt), STOPPING)
             raise
 
     async def _ask_for_claim(self, material_id: str) -> pb.ClaimMaterialResponse:
         stub = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
         # The same id each time: a claim whose reply was lost is answered with the same lease.
         request = pb.ClaimMaterialRequest(
-            material_id=material_id, worker_id=self._worker_id, request_id=str(uuid.uuid4())
+            material_id=material_id, worker_id=self._worker_id, request_id=str(uuid.uuid4()), in_turn=True
         )
         tries = 0
         while True:
@@ -127,6 +140,7 @@ class Worker:
 
     async def _attempt(self, material: material_pb2.Material, lease_seconds: float) -> None:
         attempt: Attempt = (material.id, material.attempt)
+        self._turns.begun(material.id)
         log.info("attempt begins", attempt=material.attempt, media_type=material.media_type)
         keeper = LeaseKeeper(self._reporter, attempt, lease_seconds)
         work = asyncio.create_task(self._work(material, keeper), name="attempt")
@@ -174,6 +188,7 @@ class Worker:
         elif isinstance(error, Exception):
             told = report_of(error)
             if isinstance(told.report, pb.HandBack):
+                log.info("attempt handed back", attempt=attempt[1], message=told.report.message)
                 result = await self._reporter.report(attempt, hand_back=told.report)
             else:
                 log.warning(

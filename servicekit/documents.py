@@ -36,7 +36,7 @@ def _value(message: Message, name: str) -> Any:
     if field.enum_type is not None:
         return short_name(field.enum_type, value)
     if field.message_type is None:
-        return value
+        return list(value) if field.is_repeated else value
     if not isinstance(value, Message):  # Repeated.
         return [document(each) for each in value]
     if not message.HasField(name):

@@ -13,11 +13,11 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import Awaitable, Callable
+from collections.abc import Awaitable, Callable, Coroutine
 from contextlib import suppress
 from dataclasses import dataclass
 from datetime import datetime
-from typing import Protocol
+from typing import Any, Protocol
 
 import nats.errors
 import nats.js.errors
@@ -41,9 +41,11 @@ class Done:
 
 @dataclass(frozen=True)
 class Again:
-    """Deliver it again after about so many seconds."""
+    """Deliver it again after about so many seconds, to whoever has time for it. `meanwhile` is what this slot does next, without the message: begun even
+    when the consumer stops at this moment, and cancelled then."""
 
     delay: float
+    meanwhile: Callable[[], Coroutine[Any, Any, None]] | None = None
 
 
 @dataclass(frozen=True)
@@ -177,21 +179,36 @@ class DurableConsumer:
         return made
 
     async def _work(self, message: Msg) -> None:
+        meanwhile: asyncio.Task[None] | None = None
         heartbeat = asyncio.create_task(self._heartbeat(message))
         try:
-            outcome: Outcome = await self._handler(message)
-        except Exception:
-            log.exception("message handler failed", durable=self._durable)
-            outcome = Again(random.uniform(5.0, 10.0) * min(message.metadata.num_delivered, 12))
+            try:
+                outcome: Outcome = await self._handler(message)
+                if isinstance(outcome, Again) and outcome.meanwhile is not None:
+                    meanwhile = asyncio.create_task(outcome.meanwhile())
+            except Exception:
+                log.exception("message handler failed", durable=self._durable)
+                outcome = Again(random.uniform(5.0, 10.0) * min(message.metadata.num_delivered, 12))
+            finally:
+                heartbeat.cancel()
+                await asyncio.wait([heartbeat])
+            await self._settle(message, outcome)
+            if meanwhile is not None:
+                await asyncio.wait([meanwhile])
+                if not meanwhile.cancelled() and (error := meanwhile.exception()) is not None:
+                    log.error("work beside the message failed", durable=self._durable, exc_info=error)
         finally:
-            heartbeat.cancel()
-            await asyncio.wait([heartbeat])
+            if meanwhile is not None and not meanwhile.done():
+                meanwhile.cancel()
+                await asyncio.wait([meanwhile])
+
+    async def _settle(self, message: Msg, outcome: Outcome) -> None:
         try:
             async with asyncio.timeout(5.0):
                 match outcome:
                     case Done():
                         await message.ack()
-                    case Again(delay):
+                    case Again(delay=delay):
                         await message.nak(delay=delay)
                     case Unreadable(why):
                         log.warning(

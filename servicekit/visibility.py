@@ -13,7 +13,9 @@ from servicekit.identity import Caller
 
 CALL_DEADLINE_SECONDS = 10.0
 #: A token may end between two services, which look at it one after the other, each by its own clock; and each counts the calls of its owner.
-_PASSED_ON = frozenset({"MATERIAL_NOT_FOUND", "TOKEN_EXPIRED", "TOKEN_INVALID", "OWNER_REQUEST_LIMIT"})
+_PASSED_ON = frozenset(
+    {"MATERIAL_NOT_FOUND", "TOKEN_EXPIRED", "TOKEN_INVALID", "OWNER_REQUEST_LIMIT", "OWNER_WATCH_LIMIT"}
+)
 
 
 async def visible_material(status: Peer, caller: Caller, material_id: str) -> material_pb2.Material:
@@ -26,7 +28,7 @@ async def visible_material(status: Peer, caller: Caller, material_id: str) -> ma
             timeout=CALL_DEADLINE_SECONDS,
         )
     except grpc.aio.AioRpcError as error:
-        raise _refusal(error) from error
+        raise refusal_of_record(error) from error
     return response.material
 
 
@@ -45,11 +47,11 @@ async def visible_materials(
             timeout=CALL_DEADLINE_SECONDS,
         )
     except grpc.aio.AioRpcError as error:
-        raise _refusal(error) from error
+        raise refusal_of_record(error) from error
     return {material.id: material for material in response.materials}
 
 
-def _refusal(error: grpc.aio.AioRpcError) -> ServiceError:
+def refusal_of_record(error: grpc.aio.AioRpcError) -> ServiceError:
     """What the caller is told: the record's own words where they are about the caller's token, calls or material, else that the record is away."""
     reason = reason_of_call(error)
     if reason in _PASSED_ON:

@@ -27,10 +27,10 @@ from nats.aio.msg import Msg
 
 from servicekit.errors import ServiceError
 from servicekit.nats_link import NatsAway, NatsLink
+from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.material_view import to_material
-from status_service.opaque_tokens import OpaqueTokens
 from status_service.record import Record
 from status_service.record_writer import Change
 

@@ -52,6 +52,8 @@ class Record:
     lease_worker: str = ""
     lease_claim_id: str = ""
     lease_expires_at: datetime | None = None
+    #: When it was last claimed: while it is leased, since when.
+    claimed_at: datetime | None = None
     failures: int = 0
     crashes: int = 0
     announcement: int = 1

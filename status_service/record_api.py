@@ -19,6 +19,7 @@ from servicekit.errors import FieldInvalid
 from status_service.admission import Admission
 from status_service.announcing import Announcing, to_announcement
 from status_service.change_feed import ChangeFeed
+from status_service.claiming import Claiming
 from status_service.events import Claim, Purged
 from status_service.material_view import timestamp, to_material
 from status_service.operating import Operating
@@ -49,6 +50,7 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
     def __init__(
         self,
         writer: RecordWriter,
+        claiming: Claiming,
         announcing: Announcing,
         feed: ChangeFeed,
         policy: Policy,
@@ -57,6 +59,7 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
         tickets: TicketStore,
     ) -> None:
         self._writer, self._announcing, self._feed, self._policy = writer, announcing, feed, policy
+        self._claiming = claiming
         self._admission, self._operating, self._tickets = admission, operating, tickets
         self._draining = asyncio.Event()
 
@@ -89,7 +92,9 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
         if material_id is None:
             return pb.ClaimMaterialResponse(refusal=pb.CLAIM_REFUSAL_NOT_FOUND)
         try:
-            decision = await self._writer.submit(material_id, Claim(request.worker_id, request.request_id))
+            decision = await self._claiming.claim(
+                material_id, Claim(request.worker_id, request.request_id), in_turn=request.in_turn
+            )
         except UnknownMaterial:
             return pb.ClaimMaterialResponse(refusal=pb.CLAIM_REFUSAL_NOT_FOUND)
         if decision.verdict in _REFUSALS:
@@ -118,7 +123,12 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
         for field in ("slots", "busy"):
             if getattr(request, field) < 0:
                 raise FieldInvalid(field, "must not be negative")
-        return pb.ReportProcessorResponse(paused=await self._operating.heartbeat(request))
+        paused = await self._operating.heartbeat(request)
+        response = pb.ReportProcessorResponse(paused=paused)
+        # Nothing is begun in a pause, so nobody gains by what is given up. A processor with a free slot has no need to.
+        if not paused and not request.stopping and request.busy >= request.slots:
+            response.yield_material_ids.extend(map(str, await self._claiming.to_yield(request.worker_id)))
+        return response
 
     async def LeaseAnnouncements(
         self, request: pb.LeaseAnnouncementsRequest, context: Any

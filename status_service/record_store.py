@@ -38,6 +38,7 @@ _TYPES = {
     "processed_at": "timestamptz",
     "not_before": "timestamptz",
     "lease_expires_at": "timestamptz",
+    "claimed_at": "timestamptz",
     "failures": "integer",
     "crashes": "integer",
     "announcement": "bigint",

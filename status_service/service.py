@@ -10,6 +10,7 @@ from materials.v1 import record_service_pb2_grpc, status_service_pb2_grpc
 from servicekit.bootstrap import call_interceptor
 from servicekit.manager import ServiceManager
 from servicekit.nats_link import NatsLink
+from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.postgres import Postgres
 from servicekit.server import GrpcServer, Health
 from status_service.admission import Admission, WriteHealth
@@ -17,8 +18,8 @@ from status_service.announcing import Announcing
 from status_service.api import StatusApi
 from status_service.bulk_retry import BulkRetry
 from status_service.change_feed import ChangeFeed
+from status_service.claiming import Claiming
 from status_service.lease_reaper import LeaseReaper
-from status_service.opaque_tokens import OpaqueTokens
 from status_service.operating import Operating
 from status_service.record_api import RecordApi
 from status_service.record_writer import Change, RecordWriter
@@ -61,7 +62,8 @@ def build(settings: StatusSettings) -> ServiceManager:
     operating = Operating(postgres)
     admission = Admission(postgres, writes, max_unfinished=settings.max_unfinished_per_owner)
     status_api = StatusApi(postgres, writer, watching, tokens, BulkRetry(postgres, writer), operating)
-    record_api = RecordApi(writer, announcing, feed, policy, admission, operating, TicketStore(postgres))
+    claiming = Claiming(postgres, writer, quantum=settings.turn_seconds)
+    record_api = RecordApi(writer, claiming, announcing, feed, policy, admission, operating, TicketStore(postgres))
     health = Health()
     server = GrpcServer(
         settings,

@@ -38,6 +38,12 @@ class StatusSettings(GrpcServiceSettings):
         2.0, gt=0, description="wait before the second attempt, in seconds; doubles with each, with jitter"
     )
     retry_backoff_cap_seconds: float = Field(120.0, gt=0, description="longest wait between two attempts, in seconds")
+    turn_seconds: float = Field(
+        30.0,
+        ge=0,
+        description="how long an owner's only material is worked on, in seconds, before its place is given to an owner with none, while every slot is taken; "
+        "it goes on in its turn",
+    )
     max_unfinished_per_owner: int = Field(
         1_000, gt=0, description="materials one owner may have waiting or being read before further uploads are refused"
     )

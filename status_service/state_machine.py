@@ -189,6 +189,7 @@ def _claim(record: Record, event: Claim, now: datetime, policy: Policy, paused: 
         lease_worker=event.worker,
         lease_claim_id=event.claim_id,
         lease_expires_at=now + timedelta(seconds=policy.lease),
+        claimed_at=now,
     )
     return _changed(record, after, now, "claimed", event.worker)
 

@@ -21,12 +21,12 @@ from materials.v1 import status_service_pb2 as pb
 
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller
+from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.owner_limits import OwnerPlaces
 from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.change_feed import ChangeFeed, CourseChange, Mailbox
 from status_service.material_view import to_material
-from status_service.opaque_tokens import OpaqueTokens
 from status_service.record import COMPLETED, FAILED, Record
 
 SNAPSHOT_ROWS = 500

@@ -1,0 +1,51 @@
+"""The SQL of taking turns, by name. It walks from one waiting owner to the next over a partial index, so an owner's ten thousand materials cost what one does.
+
+Only so many owners are looked at, beginning with a given one and going round: where more wait, each is in sight when a delivery of its own comes.
+"""
+
+from __future__ import annotations
+
+_WAITS = "m.status = 1 AND m.deleted_at IS NULL"
+_DUE = f"{_WAITS} AND (m.not_before IS NULL OR m.not_before <= clock_timestamp())"
+
+
+def _owners(name: str, first: str, bound: str = "true") -> str:
+    """A recursive query of owners with a waiting material, in order, at most $2."""
+    return f"""
+        {name} AS (
+            (SELECT m.owner_id, 1 AS number FROM materials m WHERE {_WAITS} AND {first} AND {bound} ORDER BY m.owner_id LIMIT 1)
+            UNION ALL
+            SELECT following.owner_id, before.number + 1 FROM {name} before CROSS JOIN LATERAL (
+                SELECT m.owner_id FROM materials m WHERE {_WAITS} AND m.owner_id > before.owner_id AND {bound} ORDER BY m.owner_id LIMIT 1
+            ) following WHERE before.number < $2
+        )
+    """
+
+
+# Owners with a material that is due, the one whose turn it is first; with each its leases, and its oldest due material. $1 is the owner to begin with.
+WAITING = f"""
+    WITH RECURSIVE {_owners("onward", "m.owner_id >= $1")}, {_owners("around", "m.owner_id < $1", "m.owner_id < $1")},
+    owners AS (SELECT owner_id FROM (SELECT 0, number, owner_id FROM onward UNION ALL SELECT 1, number, owner_id FROM around) a(part, number, owner_id)
+               ORDER BY part, number LIMIT $2),
+    leases AS (SELECT m.owner_id, count(*) AS held FROM materials m WHERE m.status = 2 AND m.deleted_at IS NULL GROUP BY m.owner_id)
+    SELECT owners.owner_id, coalesce(leases.held, 0) AS held, oldest.material_id
+    FROM owners
+    CROSS JOIN LATERAL (
+        SELECT m.material_id, m.created_at FROM materials m WHERE m.owner_id = owners.owner_id AND {_DUE} ORDER BY m.created_at, m.material_id LIMIT 1
+    ) oldest
+    LEFT JOIN leases USING (owner_id)
+    LEFT JOIN LATERAL (
+        SELECT m.claimed_at FROM materials m WHERE m.owner_id = owners.owner_id AND m.claimed_at IS NOT NULL ORDER BY m.claimed_at DESC LIMIT 1
+    ) served ON true
+    ORDER BY held, served.claimed_at NULLS FIRST, oldest.created_at, oldest.material_id
+    LIMIT $3
+"""
+# Before a pick: what a claim that is repeated was given ($2 worker, $3 claim id), and the owner of the material asked for ($1) if it could be claimed now.
+ASKED = f"""
+    SELECT (SELECT m.material_id FROM materials m WHERE m.status = 2 AND m.lease_worker = $2 AND m.lease_claim_id = $3) AS granted,
+           (SELECT m.owner_id FROM materials m WHERE m.material_id = $1 AND {_DUE}) AS owner_id
+"""
+LEASES = """
+    SELECT m.material_id, m.owner_id, m.lease_worker, m.claimed_at, clock_timestamp() AS now FROM materials m
+    WHERE m.status = 2 AND m.deleted_at IS NULL
+"""
