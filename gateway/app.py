@@ -8,7 +8,16 @@ from starlette.middleware.cors import CORSMiddleware
 from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp
 
-from gateway import content_routes, event_routes, material_routes, page_routes, problems, reading_routes, session_routes
+from gateway import (
+    ask_routes,
+    content_routes,
+    event_routes,
+    material_routes,
+    page_routes,
+    problems,
+    reading_routes,
+    session_routes,
+)
 from gateway.callers import Callers
 from gateway.event_streams import EventStreams
 from gateway.openapi import DescribedApp
@@ -19,7 +28,7 @@ from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.tickets import Tickets
 
-_ABOUT = """Upload study material, watch it being read, search the course by meaning.
+_ABOUT = """Upload study material, watch it being read, search the course by meaning, ask it questions.
 
 Every call but `/healthz` and this document needs `Authorization: Bearer <token>`, or the cookie that `POST /session` sets. Errors are problem
 details (RFC 9457) with the reasons of the gRPC contract; 429 and 503 come with `Retry-After`."""
@@ -48,7 +57,7 @@ def build_app(
     )
     app.state.services, app.state.callers, app.state.tickets = services, callers, tickets
     app.state.cookies, app.state.event_streams, app.state.liveness = cookies, event_streams, liveness
-    modules = (material_routes, content_routes, reading_routes, event_routes, session_routes, page_routes)
+    modules = (material_routes, content_routes, reading_routes, ask_routes, event_routes, session_routes, page_routes)
     for module in modules:
         app.include_router(module.router)
     app.mount("/static", StaticFiles(directory=STATIC), name="static")

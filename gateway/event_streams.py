@@ -1,6 +1,7 @@
-"""Event streams of watches: one for one client, until the watch ends, the client goes, or the gateway stops.
+"""Event streams: one for one client, until what it tells of ends, the client goes, or the gateway stops.
 
-Two tasks a stream: one passes on what the watch brings, the other keeps the stream alive and ends the watch when the client has gone.
+Two tasks a stream: one passes on what comes, the other keeps the stream alive and ends its source when the client has gone. A watch is ended when the gateway
+stops, since its client resumes it elsewhere; an answer to a question is finished.
 """
 
 from __future__ import annotations
@@ -8,12 +9,13 @@ from __future__ import annotations
 import asyncio
 import json
 from collections.abc import AsyncIterator, Callable
-from typing import Any, TypeVar
+from typing import TypeVar
 
 import structlog
 from starlette.responses import Response
 from starlette.types import Receive, Scope, Send
 
+from gateway.asking import Ending
 from gateway.problems import of_refusal
 from gateway.server_sent_events import KEEP_ALIVE, MEDIA_TYPE, event, opening
 from gateway.services import Refused
@@ -42,12 +44,12 @@ class EventStreams:
 
     def __init__(self, keepalive: float, patience: float) -> None:
         self.keepalive, self.patience = keepalive, patience
-        self._open: set[Watch[Any]] = set()
+        self._open: set[Ending] = set()
         self._draining = False
         self._gone = 0
 
     def drain(self) -> None:
-        """Ends every stream, and those that are about to begin: its client resumes at another replica."""
+        """Ends every watch, and those that are about to begin: its client resumes at another replica."""
         self._draining = True
         for watch in tuple(self._open):
             watch.end()
@@ -72,18 +74,22 @@ class EventStreams:
                 log.info("watch refused", reason=error.refusal.reason, message=error.refusal.message)
                 yield refused(error.refusal)
 
-        return _EventStream(self, watch, events())
+        return _EventStream(self, watch, events(), is_watch=True)
 
-    def opened(self, watch: Watch[Any]) -> None:
-        """A client is served with it."""
+    def finishing(self, source: Ending, events: AsyncIterator[bytes]) -> Response:
+        """The stream of what ends by itself, for a request whose body was read: it is finished while the gateway stops."""
+        return _EventStream(self, source, events, is_watch=False)
+
+    def opened(self, watch: Ending) -> None:
+        """A client is served with a watch."""
         self._open.add(watch)
         if self._draining:
             watch.end()
 
-    def closed(self, watch: Watch[Any]) -> None:
-        """Nobody is any more: it is ended."""
-        watch.end()
-        self._open.discard(watch)
+    def closed(self, source: Ending) -> None:
+        """Nobody is served with it any more: it is ended."""
+        source.end()
+        self._open.discard(source)
         self._gone += 1
         if self._gone == TRIM_AFTER:
             asyncio.get_running_loop().call_later(TRIM_SECONDS, self._trim)
@@ -94,25 +100,26 @@ class EventStreams:
 
 
 class _EventStream(Response):
-    """The watch is ended here and not in the generator of events: one that was never started, since the client had gone before the first byte, never runs
+    """The source is ended here and not in the generator of events: one that was never started, since the client had gone before the first byte, never runs
     its `finally`."""
 
     media_type = MEDIA_TYPE
 
-    def __init__(self, streams: EventStreams, watch: Watch[Any], events: AsyncIterator[bytes]) -> None:
+    def __init__(self, streams: EventStreams, source: Ending, events: AsyncIterator[bytes], *, is_watch: bool) -> None:
         super().__init__(headers={"Cache-Control": "no-cache, no-transform", "X-Accel-Buffering": "no"})
         del self.headers["content-length"]
-        self._streams, self._watch, self._events = streams, watch, events
+        self._streams, self._source, self._events, self._is_watch = streams, source, events, is_watch
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Sends what comes, until the end. A body that should not be is read before: what is wrong with it can still be told."""
-        self._streams.opened(self._watch)
+        """Sends what comes, until the end. A watch's body, which should not be, is read before: what is wrong with it can still be told."""
         try:
-            while (await receive()).get("more_body", False):
-                pass
+            if self._is_watch:
+                self._streams.opened(self._source)
+                while (await receive()).get("more_body", False):
+                    pass
             await self._serve(receive, send)
         finally:
-            self._streams.closed(self._watch)
+            self._streams.closed(self._source)
 
     async def _serve(self, receive: Receive, send: Send) -> None:
         attending = asyncio.create_task(self._attend(receive, send))
@@ -134,7 +141,7 @@ class _EventStream(Response):
                 await _send(send, KEEP_ALIVE)
                 continue
             if message["type"] == "http.disconnect":
-                self._watch.end()
+                self._source.end()
                 return
 
 

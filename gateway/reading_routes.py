@@ -13,7 +13,15 @@ from starlette.responses import Response
 from gateway.answers import BODY, problem_answers
 from gateway.callers import CallerFirst, CurrentCaller
 from gateway.paths import CourseId, MaterialId
-from gateway.representations import LIMIT_SHOWN, QUERY_SHOWN, MaterialText, SearchRequest, SearchResult, SearchResults
+from gateway.representations import (
+    LIMIT_SHOWN,
+    NEXT_PAGE_MEANING,
+    QUERY_SHOWN,
+    MaterialText,
+    SearchRequest,
+    SearchResult,
+    SearchResults,
+)
 from gateway.service_streams import ServiceStream, ServiceStreamResponse
 from gateway.services import SEARCH_SECONDS, identity, refusals, services_of
 from servicekit.documents import document
@@ -83,9 +91,11 @@ async def search(
         int,
         Query(ge=-(2**31), le=2**31 - 1, description="10 at most; 0: the default, 3", json_schema_extra=LIMIT_SHOWN),
     ] = 0,
+    page_token: Annotated[str, Query(description=NEXT_PAGE_MEANING)] = "",
 ) -> SearchResults:
-    """The passages nearest in meaning, of what the caller may see; best first."""
-    return await _search(request, caller, course_id, query, limit)
+    """The passages that answer best, by meaning and by words, of what the caller may see; best first."""
+    message = pb.SearchMaterialsRequest(course_id=course_id, query=query, limit=limit, page_token=page_token)
+    return await _search(request, caller, message)
 
 
 @router.post(
@@ -98,12 +108,18 @@ async def search_by_post(
     request: Request, course_id: CourseId, caller: CurrentCaller, body: SearchRequest
 ) -> SearchResults:
     """The same with the query in the body, where no log keeps it."""
-    return await _search(request, caller, course_id, body.query, body.limit)
+    message = pb.SearchMaterialsRequest(
+        course_id=course_id, query=body.query, limit=body.limit, page_token=body.page_token
+    )
+    return await _search(request, caller, message)
 
 
-async def _search(request: Request, caller: Caller, course_id: str, query: str, limit: int) -> SearchResults:
+async def _search(request: Request, caller: Caller, message: pb.SearchMaterialsRequest) -> SearchResults:
     services = services_of(request)
-    message = pb.SearchMaterialsRequest(course_id=course_id, query=query, limit=limit)
     with refusals("processor"):
         answer = await services.processor.SearchMaterials(message, metadata=identity(caller), timeout=SEARCH_SECONDS)
-    return SearchResults(query=query, results=[SearchResult.of(each) for each in answer.results])
+    return SearchResults(
+        query=message.query,
+        results=[SearchResult.of(each) for each in answer.results],
+        next_page_token=answer.next_page_token,
+    )

@@ -17,6 +17,7 @@ WHEN = "2026-01-31T09:30:00Z"
 #: What the services allow, as the document shows it. They decide, and say it in their own words: these are not checked here.
 LIMIT_SHOWN: dict[str, Any] = {"minimum": 0, "maximum": 10}
 QUERY_SHOWN: dict[str, Any] = {"minLength": 1, "maxLength": 500}
+NEXT_PAGE_MEANING = "`next_page_token` of the results before, with the same query and limit; empty: the first"
 FailureReason = Annotated[
     str, Field(json_schema_extra={"enum": [*numbers_by_name(material_pb2.FailureReason.DESCRIPTOR)]})
 ]
@@ -131,6 +132,7 @@ class SearchRequest(FromClient):
         examples=[3],
         json_schema_extra=LIMIT_SHOWN,
     )
+    page_token: str = Field("", description=NEXT_PAGE_MEANING, examples=[""])
 
 
 class SearchResult(FromContract):
@@ -140,10 +142,17 @@ class SearchResult(FromContract):
     material_name: str = Field(examples=["cells.pdf"])
     page_number: int = Field(description="from 1", examples=[4])
     excerpt: str = Field(examples=["Mitochondria turn sugar into ATP."])
-    score: float = Field(description="likeness in meaning, -1 to 1; greater is nearer", examples=[0.71])
+    score: float = Field(
+        description="how well it answers, by meaning and words together, above 0, at most 1; compares results of one query only",
+        examples=[0.97],
+    )
     start_offset: int = Field(description="where the passage begins in the page's text, in characters", examples=[120])
     end_offset: int = Field(description="where it ends, exclusive", examples=[153])
     heading: str = Field(description="the heading it stands under; may be empty", examples=["Energy"])
+    similarity: float = Field(
+        description="likeness in meaning alone: cosine similarity, -1 to 1; greater is nearer", examples=[0.71]
+    )
+    repeats: int = Field(description="passages left out since they say nearly the same", examples=[0])
 
 
 class SearchResults(BaseModel):
@@ -151,6 +160,50 @@ class SearchResults(BaseModel):
 
     query: str = Field(examples=["how do cells make energy?"])
     results: list[SearchResult]
+    next_page_token: str = Field(
+        description="for the results after these; empty when there are no more, or when 100 have been shown",
+        examples=[""],
+    )
+
+
+class Question(FromClient):
+    """What to answer."""
+
+    question: str = Field(
+        description="1-500 characters", examples=["how do cells make energy?"], json_schema_extra=QUERY_SHOWN
+    )
+
+
+class AnswerSource(SearchResult):
+    """A passage that the AI Brain was given."""
+
+    number: int = Field(description="from 1; what `citations` name", examples=[1])
+
+
+class AnswerPart(BaseModel):
+    """A sentence or so of the answer."""
+
+    text: str = Field(
+        description="plain text; ends with the white space before the next", examples=["Mitochondria make ATP."]
+    )
+    citations: list[int] = Field(description="numbers of the sources that support it", examples=[[1]])
+
+
+class Answer(BaseModel):
+    """An answer in full."""
+
+    outcome: Literal["answered", "nothing_found", "unsupported"] | None = Field(
+        description="from the sources; the course holds nothing on it; or withheld, since the sources do not support it",
+        examples=["answered"],
+    )
+    answer: str = Field(description="all parts; empty unless answered", examples=["Mitochondria make ATP."])
+    parts: list[AnswerPart]
+    sources: list[AnswerSource] = Field(description="what it may cite; empty when nothing relevant was found")
+    model: str = Field(
+        description="as the AI Brain names it; `extractive/…` when the sentences are quotes; may be empty",
+        examples=["llama3.1:8b"],
+    )
+    sentences_left_out: int = Field(description="sentences that no source supports", examples=[0])
 
 
 class RetryFailedRequest(FromClient):
@@ -188,7 +241,9 @@ class Session(BaseModel):
     )
     operator: bool = Field(description="whether they look after the system", examples=[False])
     expires_at: datetime = Field(description="when the token ends", examples=[WHEN])
-    features: list[str] = Field(description="what this installation can do beside the basics", examples=[["search"]])
+    features: list[str] = Field(
+        description="what this installation can do beside the basics", examples=[["search", "ask"]]
+    )
 
 
 class TicketRequest(FromClient):

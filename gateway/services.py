@@ -24,6 +24,8 @@ from servicekit.tracing import current_traceparent
 CALL_SECONDS = 15.0
 #: A search waits for the query's embedding, which has a deadline of its own at the Processor.
 SEARCH_SECONDS = 30.0
+#: An answer waits for a search and for the AI Brain's text, which is slow.
+ANSWER_SECONDS = 300.0
 #: How long the next message of a stream that must move may take, in seconds.
 STALL_SECONDS = 30.0
 

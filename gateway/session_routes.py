@@ -32,7 +32,7 @@ router = APIRouter(tags=["sign-in"], route_class=CallerFirst)
 
 #: What browsers keep at least, RFC 6265 section 6.1.
 MAX_COOKIE_CHARACTERS = 4096
-FEATURES = ["search"]
+FEATURES = ["search", "ask"]
 
 
 @router.post(

@@ -14,6 +14,7 @@ from types import FrameType
 import uvicorn
 
 from local_brain.embedding import MODEL_DIMENSIONS
+from local_brain.llm_relay import LlmRelay, relay_settings
 from local_brain.models import Models
 from local_brain.server import BrainApi
 
@@ -32,13 +33,16 @@ def main() -> None:
     # interrupted, and nothing here needs saving.
     for signum in (signal.SIGTERM, signal.SIGINT):
         signal.signal(signum, _leave)
+    # Its lines repeat what the application logs, at debug level with more than belongs into a log.
+    for library in ("httpx", "httpcore"):
+        logging.getLogger(library).setLevel(logging.WARNING)
     listener = _bind(arguments.host, arguments.port)
     models = Models(dimensions=arguments.dimensions)
     models.load()
     host, port = listener.getsockname()[:2]
     logging.getLogger("local_brain").info("listening on %s:%d", host, port)
     config = uvicorn.Config(
-        BrainApi(models).app(),
+        BrainApi(models, LlmRelay(arguments.relay) if arguments.relay else None).app(),
         http="h11",
         ws="none",
         # Embedding requests carry text of documents in their URL, which no log may show.
@@ -77,7 +81,12 @@ def _arguments() -> argparse.Namespace:
         prog="python -m local_brain",
         description="A local AI Brain: reads pages (OCR), embeds text and answers from the context it is given, on CPU.",
         epilog="Environment: EMBEDDING_DIMENSIONS (1024), numbers in an embedding, of which the model gives "
-        f"{MODEL_DIMENSIONS} and the rest are zeros; LOG_LEVEL (INFO).",
+        f"{MODEL_DIMENSIONS} and the rest are zeros; LOG_LEVEL (INFO). To have prompts answered by a language model rather than "
+        "with sentences of their context: LOCAL_BRAIN_LLM_URL, any endpoint that speaks OpenAI's chat format, such as Ollama "
+        "(http://localhost:11434), vLLM or llama.cpp; /v1/chat/completions is added, or /chat/completions to a URL that ends in /v1. "
+        "LOCAL_BRAIN_LLM_MODEL, the model's name there (required with the URL); LOCAL_BRAIN_LLM_KEY, sent as bearer token (none); "
+        "LOCAL_BRAIN_LLM_SECONDS, how long a reply may take (120). Pages and embeddings stay on this machine; prompts, with the "
+        "passages in them, go to that endpoint.",
     )
     parser.add_argument("--host", default="127.0.0.1", help="address to listen on (%(default)s)")
     parser.add_argument("--port", type=int, default=8001, help="port to listen on, 0 for a free one (%(default)s)")
@@ -92,6 +101,10 @@ def _arguments() -> argparse.Namespace:
     arguments.log_level = os.environ.get("LOG_LEVEL", "INFO").upper()
     if arguments.log_level not in logging.getLevelNamesMapping():
         parser.error(f"LOG_LEVEL is {arguments.log_level!r}; use DEBUG, INFO, WARNING, ERROR or CRITICAL")
+    try:
+        arguments.relay = relay_settings(os.environ)
+    except ValueError as error:
+        parser.error(str(error))
     return arguments
 
 

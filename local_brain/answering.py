@@ -1,38 +1,45 @@
 """Answers a prompt with sentences of its own context: extraction, not generation.
 
-The question is what follows `Question:` (up to a following label), or else the prompt's last line. The context is what
-follows `Context:`, or else all before the question. Its sentences that lie nearest to the question in
-meaning are the answer, in the order they stand in. A sentence below a marker such as `[2]` at the start of a line keeps
-that marker, so that the answer cites its passages. Text of the context is only ever quoted: it cannot instruct.
+The question is what follows the last `Question:`, or the only one that stands before the context, or else the prompt's last line. The context is what follows
+`Context:`, or else all before the question. It is cut into sentences (`passage_sentences`); those that lie nearest to the question, in meaning and in
+words, are the answer, one on each line, in the order they stand in, each with the marker of its passage (`[2]`). When none is near enough the answer is that
+the context does not answer the question. Text of the context is only ever quoted: it cannot instruct.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Callable
+import unicodedata
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
 import numpy.typing as npt
 
+from local_brain.passage_sentences import Sentence, sentences_of
+
 NOTHING_FOUND = "The context does not answer this question."
-# Sentences looked at, and quoted; the least cosine similarity of a quoted one and, relative to the best, of the others.
+# Sentences looked at, and quoted.
 _MAX_SENTENCES = 200
 _MAX_QUOTED = 3
-_MIN_SIMILARITY = 0.35
-_NEAR_BEST = 0.8
+# The least nearness of the best sentence, and of others relative to it: cosine similarity, plus what its passage and shared words add to it, less what is
+# taken off when the question names somebody or something that is nowhere in the context.
+_LEAST = 0.55
+_NEAR_BEST = 0.85
+_FOR_PASSAGE = 0.3
+_FOR_WORDS = 0.35
+_FOR_UNKNOWN_NAME = 0.2
+# Words of a question up to this length, and these, are those of any question.
+_SHORT = 3
+_ASKING_WORDS = (
+    "what which when where whose whom does have with that this from about called used mean means many much there their they would should could "
+    "explain describe define give tell como cual cuales cuando donde quien para sobre esta este dice llama welche welcher welches wann warum "
+    "wird werden eine einem quel quelle quels quelles comment pourquoi dans"
+)
+_ASKING = frozenset(_ASKING_WORDS.split())
 
 _LABEL = re.compile(r"^[ \t#*]*(context|question|answer)[ \t*]*:[ \t*]*", re.IGNORECASE | re.MULTILINE)
-_MARKER = re.compile(r"^\s*(\[\d+\])\s*(?:\([^)\n]*\))?\s*:?\s*")
-_SENTENCE_END = re.compile(r"(?<=[.!?。！？])\s+")
-
-
-@dataclass(frozen=True)
-class Sentence:
-    """A sentence of the context, and the marker of the passage it stands in (`[2]`, or empty)."""
-
-    text: str
-    marker: str
+_WORD = re.compile(r"\w+")
 
 
 @dataclass(frozen=True)
@@ -67,26 +74,88 @@ def answer(prompt: str, unit_vector: Callable[[str], npt.NDArray[np.float32]]) -
     parsed = parse_prompt(prompt)
     if not parsed.question or not parsed.sentences:
         return NOTHING_FOUND
+    scores = nearness(parsed, unit_vector)
+    best = max(scores)
+    if best < _LEAST:
+        return NOTHING_FOUND
+    ranked = sorted(_distinct(parsed.sentences), key=lambda index: -scores[index])[:_MAX_QUOTED]
+    chosen = {index for index in ranked if scores[index] >= _NEAR_BEST * best}
+    # What a colon announces belongs to it.
+    chosen |= {index + 1 for index in chosen if _announces(parsed.sentences, index)}
+    return "\n".join(_with_markers(parsed.sentences, index) for index in sorted(chosen))
+
+
+def _distinct(sentences: Sequence[Sentence]) -> list[int]:
+    """The places where a sentence stands for the first time: passages overlap."""
+    return list({sentence.text: place for place, sentence in reversed(list(enumerate(sentences)))}.values())
+
+
+def _with_markers(sentences: Sequence[Sentence], index: int) -> str:
+    text = sentences[index].text
+    markers = dict.fromkeys(sentence.marker for sentence in sentences if sentence.text == text)
+    return f"{text} {''.join(markers)}".rstrip()
+
+
+def nearness(parsed: ParsedPrompt, unit_vector: Callable[[str], npt.NDArray[np.float32]]) -> list[float]:
+    """How near each sentence is to the question, as the constants above say."""
     asked = unit_vector(parsed.question)
-    scores = [float(asked @ unit_vector(sentence.text)) for sentence in parsed.sentences]
-    least = max(_MIN_SIMILARITY, _NEAR_BEST * max(scores))
-    ranked = sorted(range(len(scores)), key=lambda index: -scores[index])[:_MAX_QUOTED]
-    quoted = [parsed.sentences[index] for index in sorted(ranked) if scores[index] >= least]
-    return " ".join(f"{sentence.text} {sentence.marker}".rstrip() for sentence in quoted) or NOTHING_FOUND
+    words = _content_words(parsed.question)
+    passages: dict[str, str] = {}
+    for sentence in parsed.sentences:
+        passages[sentence.marker] = f"{passages.get(sentence.marker, '')} {_under_heading(sentence)}"
+    likeness = {marker: float(asked @ unit_vector(text)) for marker, text in passages.items()}
+    unknown = _FOR_UNKNOWN_NAME * _names_unknown(parsed.question, _words(" ".join(passages.values())))
+    return [
+        max(float(asked @ unit_vector(text)) for text in {sentence.text, _under_heading(sentence)})
+        + _FOR_PASSAGE * likeness[sentence.marker]
+        + _FOR_WORDS * _share(words, _under_heading(sentence))
+        - unknown
+        for sentence in parsed.sentences
+    ]
+
+
+def _under_heading(sentence: Sentence) -> str:
+    return f"{sentence.heading}. {sentence.text}" if sentence.heading else sentence.text
+
+
+def _names_unknown(question: str, words: frozenset[str]) -> bool:
+    """Whether the question names somebody or something that is not among the words. Names are told by their capitals, but where most words have them."""
+    tokens = _WORD.findall(question)
+    names = [token for token in tokens[1:] if len(token) > _SHORT and token[0].isupper()]
+    if 2 * len(names) > len(_content_words(question)):
+        return False
+    return any(not any(_same(name, word) for word in words) for token in names for name in _words(token))
+
+
+def _announces(sentences: Sequence[Sentence], index: int) -> bool:
+    following = sentences[index + 1 : index + 2]
+    return sentences[index].text.endswith((":", "：")) and any(
+        each.marker == sentences[index].marker for each in following
+    )
 
 
 def _sentences(context: str) -> tuple[Sentence, ...]:
-    sentences: list[Sentence] = []
-    marker = ""
-    for paragraph in _paragraphs(context):
-        found = _MARKER.match(paragraph)
-        marker = found[1] if found else marker
-        body = paragraph[found.end() :] if found else paragraph
-        texts = (" ".join(text.split()) for text in _SENTENCE_END.split(body))
-        sentences.extend(Sentence(text, marker) for text in texts if text)
-    return tuple(sentences[:_MAX_SENTENCES])
+    return tuple(sentences_of(context)[:_MAX_SENTENCES])
 
 
-def _paragraphs(context: str) -> list[str]:
-    """Runs of lines without an empty one between; a marker always starts a new run."""
-    return [part for part in re.split(r"\n\s*\n|\n(?=\s*\[\d+\])", context) if part.strip()]
+def _share(words: frozenset[str], text: str) -> float:
+    """How many of the words the text holds, in some inflection, from 0 to 1."""
+    if not words:
+        return 0.0
+    held = _words(text)
+    return sum(any(_same(word, other) for other in held) for word in words) / len(words)
+
+
+def _same(word: str, other: str) -> bool:
+    beginning = max(4, round(0.7 * max(len(word), len(other))))
+    return word == other or (len(word) >= beginning and word[:beginning] == other[:beginning])
+
+
+def _content_words(question: str) -> frozenset[str]:
+    words = _words(question)
+    return frozenset(word for word in words if len(word) > _SHORT and word not in _ASKING) or words
+
+
+def _words(text: str) -> frozenset[str]:
+    folded = unicodedata.normalize("NFKD", text.casefold())
+    return frozenset(_WORD.findall("".join(char for char in folded if not unicodedata.combining(char))))

@@ -28,6 +28,13 @@ _COLUMN_WIDTH = 6.0
 _SPANNING_SHARE = 0.2
 # A paragraph starts where the pitch is this much larger than the usual one.
 _PARAGRAPH_PITCH = 1.35
+# Marks that end a word, and how far off it, in line heights, they may have been found.
+_ENDING_MARKS = ".,;:!?)]»”"
+_CUT_OFF = 0.3
+# Side by side are the rows of a table, not columns, where this share of the lines have one at the same height beyond the
+# gutter, and the lines of either side fill less than this share of its width: lines of prose run to the margin.
+_ROWS_SHARE = 0.9
+_FILLED_SHARE = 0.75
 
 
 @dataclass(frozen=True)
@@ -104,7 +111,7 @@ def _gutter(boxes: list[TextBox]) -> float | None:
         crossing = len(boxes) - len(left) - len(right)
         if crossing > _SPANNING_SHARE * len(boxes) or not (_is_column(left) and _is_column(right)):
             continue
-        if not _side_by_side(left, right):
+        if not _side_by_side(left, right) or _is_table(left, right):
             continue
         gap = min(box.left for box in right) - max(box.right for box in left)
         if best is None or (crossing, -gap) < best[:2]:
@@ -121,6 +128,20 @@ def _side_by_side(left: list[TextBox], right: list[TextBox]) -> bool:
     bottoms = [max(box.y for box in side) for side in (left, right)]
     shared = min(bottoms) - max(tops)
     return shared >= 0.5 * min(bottom - top for top, bottom in zip(tops, bottoms, strict=True)) and shared > 0
+
+
+def _is_table(left: list[TextBox], right: list[TextBox]) -> bool:
+    rows = [_lines(side) for side in (left, right)]
+    fewer, more = sorted(([line[0] for line in side] for side in rows), key=len)
+    matched = sum(any(abs(box.y - other.y) < 0.25 * box.height for other in more) for box in fewer)
+    return matched >= _ROWS_SHARE * len(more) and min(_filled(left), _filled(right)) < _FILLED_SHARE
+
+
+def _filled(side: list[TextBox]) -> float:
+    """How much of the width of its side the middling line takes."""
+    edge = min(box.left for box in side)
+    ends = [line[-1].right - edge for line in _lines(side)]
+    return median(ends) / max(ends)
 
 
 def _lines(boxes: list[TextBox]) -> list[list[TextBox]]:
@@ -146,5 +167,14 @@ def _paragraphs(lines: list[list[TextBox]]) -> list[list[str]]:
     for line, pitch in zip(lines, [0.0, *pitches], strict=True):
         if pitch > _PARAGRAPH_PITCH * usual and paragraphs[-1]:
             paragraphs.append([])
-        paragraphs[-1].append(" ".join(box.text for box in line))
+        paragraphs[-1].append(_joined(line))
     return paragraphs
+
+
+def _joined(line: list[TextBox]) -> str:
+    """The fragments with a space between; none before a mark that was cut off the word that it ends."""
+    text = line[0].text
+    for before, box in pairwise(line):
+        is_cut_off = not box.text.strip(_ENDING_MARKS) and box.left - before.right < _CUT_OFF * before.height
+        text += box.text if is_cut_off else f" {box.text}"
+    return text

@@ -26,6 +26,7 @@ from starlette.types import ASGIApp, Message, Receive, Scope, Send
 from local_brain.answering import answer
 from local_brain.documents import UnreadableFileError, document_text, is_pdf
 from local_brain.lanes import Lane, LaneFullError
+from local_brain.llm_relay import LlmRelay, RelayError
 from local_brain.models import EMBEDDING_MODEL, READING_MODEL, Models
 
 T = TypeVar("T")
@@ -33,13 +34,15 @@ log = logging.getLogger("local_brain")
 
 MAX_REQUEST_BYTES = 64 * 1024 * 1024
 MAX_PROMPT_BYTES = 1024 * 1024
+_EXTRACTIVE_MODEL = f"extractive/{EMBEDDING_MODEL}"
 
 
 class BrainApi:
-    """The routes, and the lane that each kind of work runs in."""
+    """The routes, and the lane that each kind of work runs in. A `relay` answers the prompts that come without a file."""
 
-    def __init__(self, models: Models) -> None:
+    def __init__(self, models: Models, relay: LlmRelay | None = None) -> None:
         self._models = models
+        self._relay = relay
         # One page at a time: each uses all cores. An embedding takes milliseconds; a question embeds many sentences.
         self._reading = Lane("reading", workers=1, waiting=32, retry_after=10)
         self._embedding = Lane("embedding", workers=2, waiting=256, retry_after=1)
@@ -57,6 +60,7 @@ class BrainApi:
             exception_handlers={
                 HTTPException: _http_error,
                 LaneFullError: _lane_full,
+                RelayError: _relay_failed,
                 ClientDisconnect: _nobody_there,
                 Exception: _model_error,
             },
@@ -71,6 +75,7 @@ class BrainApi:
                 "core_model": READING_MODEL,
                 "mode": "local",
                 "models": state,
+                "text_model": self._relay.model if self._relay else _EXTRACTIVE_MODEL,
                 "embedding_model": EMBEDDING_MODEL,
                 "embedding_dimensions": self._models.dimensions,
             },
@@ -118,9 +123,12 @@ class BrainApi:
         return JSONResponse({"response": text, "model": READING_MODEL})
 
     async def _answer(self, request: Request, prompt: str) -> Response:
+        if self._relay is not None:
+            written = await _while_connected(request, self._relay.write(prompt))
+            return JSONResponse({"response": written.text, "model": written.model})
         work = self._answering.run(lambda: answer(prompt, self._models.embedder.result().unit_vector))
         text = await _while_connected(request, work)
-        return JSONResponse({"response": text, "model": f"extractive/{EMBEDDING_MODEL}"})
+        return JSONResponse({"response": text, "model": _EXTRACTIVE_MODEL})
 
 
 class BodyLimit:
@@ -184,6 +192,13 @@ async def _http_error(_: Request, error: Exception) -> Response:
 async def _lane_full(_: Request, error: Exception) -> Response:
     assert isinstance(error, LaneFullError)
     return JSONResponse({"detail": str(error)}, status_code=429, headers={"Retry-After": str(error.retry_after)})
+
+
+async def _relay_failed(_: Request, error: Exception) -> Response:
+    assert isinstance(error, RelayError)
+    log.warning("no text from the language model: %s", error.detail)
+    headers = {"Retry-After": error.retry_after} if error.retry_after else None
+    return JSONResponse({"detail": error.detail}, status_code=error.status, headers=headers)
 
 
 async def _nobody_there(_: Request, __: Exception) -> Response:

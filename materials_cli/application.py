@@ -9,11 +9,11 @@ import sys
 import typer
 from typer.exceptions import TyperException
 
-from materials_cli.commands import changing, looking, opening, operating, transfer, watch
+from materials_cli.commands import asking, changing, looking, opening, operating, reading, reindexing, transfer, watch
 from materials_cli.errors import CommandError, ExitCode
 from materials_cli.presentation import print_error
 
-HELP = """Upload study material, watch it being read, and search what was read.
+HELP = """Upload study material, watch it being read, search what was read, and ask questions about it.
 
 Services and identity come from MATERIALS_INGEST, MATERIALS_STATUS and MATERIALS_PROCESSOR (host:port each), MATERIALS_GATEWAY (URL) and MATERIALS_TOKEN,
 or else from the local stack that runs (`make run`): the file named by MATERIALS_STACK, or .local/run/stack.json in this folder or one above.
@@ -38,8 +38,9 @@ EXAMPLES = {
     "list": "materials list --course algebra --status failed",
     "show": "materials show 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --history",
     "watch": "materials watch --course algebra",
-    "text": "materials text 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --page 3",
+    "text": "materials text 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c --follow",
     "search": "materials search 'when is a matrix invertible?' --course algebra --limit 5",
+    "ask": "materials ask 'why do siblings differ?' --course biology-101",
     "download": "materials download 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c -o notes.pdf",
     "retry": "materials retry --failed --reason brain_failed --course algebra",
     "cancel": "materials cancel 6f9c2a1e-58b7-4a57-9c0d-2f8e4f1a7b3c",
@@ -48,6 +49,7 @@ EXAMPLES = {
     "queue": "materials queue --watch",
     "pause": "materials pause --reason 'the AI Brain gets a new model'",
     "resume": "materials resume",
+    "reindex": "materials reindex --status",
 }
 
 app = typer.Typer(
@@ -62,8 +64,9 @@ for _name, _command in (
     ("list", looking.list_materials),
     ("show", looking.show),
     ("watch", watch.watch),
-    ("text", looking.text),
-    ("search", looking.search),
+    ("text", reading.text),
+    ("search", reading.search),
+    ("ask", asking.ask),
     ("download", transfer.download),
     ("retry", changing.retry),
     ("cancel", changing.cancel),
@@ -72,6 +75,7 @@ for _name, _command in (
     ("queue", operating.queue),
     ("pause", operating.pause),
     ("resume", operating.resume),
+    ("reindex", reindexing.reindex),
 ):
     app.command(_name, epilog=f"Example: {EXAMPLES[_name]}")(_command)
 

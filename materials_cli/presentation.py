@@ -217,10 +217,10 @@ def excerpt_text(text: str) -> str:
     return line if len(line) <= EXCERPT_CHARACTERS else line[: EXCERPT_CHARACTERS - 1].rstrip() + "…"
 
 
-def print_results(results: Sequence[processor_service_pb2.SearchResult]) -> None:
+def print_results(results: Sequence[processor_service_pb2.SearchResult], *, first_rank: int = 1) -> None:
     """Best first; elsewhere lines of rank, score, material id, page, name, excerpt."""
     screen = console()
-    for rank, each in enumerate(results, start=1):
+    for rank, each in enumerate(results, start=first_rank):
         if not screen.is_terminal:
             excerpt = excerpt_text(each.excerpt)
             print_plain(rank, f"{each.score:.3f}", each.material_id, each.page_number, each.material_name, excerpt)
@@ -235,6 +235,8 @@ def print_results(results: Sequence[processor_service_pb2.SearchResult]) -> None
         )
         texts = [Text(excerpt_text(each.heading), style="italic")] if each.heading else []
         texts.append(Text(excerpt_text(without_heading(each.excerpt, each.heading))))
+        if each.repeats:
+            texts.append(Text(f"and {each.repeats} more like this", style="dim"))
         for text in filter(None, texts):
             screen.print(Padding(text, (0, 0, 0, 3)))
         screen.print()

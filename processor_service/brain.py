@@ -14,6 +14,7 @@ import json
 import re
 import ssl
 from collections.abc import Mapping
+from dataclasses import dataclass
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
 from pathlib import Path
@@ -47,10 +48,19 @@ MAX_REQUEST_LINE_BYTES = 8_000
 MAX_RETRY_AFTER_SECONDS = 3_600.0
 CONNECT_SECONDS = 10.0
 HEALTH_SECONDS = 5.0
+MAX_MODEL_CHARS = 100
 
 _MAX_ERROR_BYTES = 16 * 1024
 _UNREADABLE_FILE = "Error processing file"
 _LONE_SURROGATE = re.compile("[\ud800-\udfff]")
+
+
+@dataclass(frozen=True, slots=True)
+class GeneratedText:
+    """What the Brain wrote, and its model's name for itself, one line; "" when it gave none."""
+
+    text: str
+    model: str
 
 
 def open_http(
@@ -160,9 +170,9 @@ class BrainClient:
 
     async def read_page(self, png: bytes, *, prompt: str = DEFAULT_PROMPT) -> str:
         """The text on a page image, trimmed; "" for a blank page."""
-        return await self._route({"prompt": prompt}, files={"image": ("page.png", png, "image/png")})
+        return (await self._route({"prompt": prompt}, files={"image": ("page.png", png, "image/png")})).text
 
-    async def generate(self, prompt: str) -> str:
+    async def generate(self, prompt: str) -> GeneratedText:
         """Text written in answer to `prompt`, trimmed."""
         return await self._route({"prompt": prompt})
 
@@ -178,7 +188,9 @@ class BrainClient:
         reply = await self._call("POST", url, seconds=self._timeout_seconds)
         return _checked_embedding(reply.get("embedding"), self._embedding_dimensions)
 
-    async def _route(self, form: dict[str, str], files: dict[str, tuple[str, bytes, str]] | None = None) -> str:
+    async def _route(
+        self, form: dict[str, str], files: dict[str, tuple[str, bytes, str]] | None = None
+    ) -> GeneratedText:
         url = f"{self._endpoint}/router"
         reply = await self._call("POST", url, seconds=self._timeout_seconds, data=form, files=files)
         text = reply.get("response")
@@ -189,7 +201,8 @@ class BrainClient:
         if marker == _UNREADABLE_FILE and (colon or not why):
             reason = one_line(why) or "no reason given"
             raise BrainRefused(f"the AI Brain could not read this page: {reason}", reason=reason)
-        return text
+        model = reply.get("model")
+        return GeneratedText(text, one_line(model, MAX_MODEL_CHARS) if isinstance(model, str) else "")
 
     async def _call(self, method: str, url: str, *, seconds: float, **content: Any) -> Mapping[str, Any]:
         """One exchange; the JSON object of a 200 reply, or a BrainError."""

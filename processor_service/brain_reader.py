@@ -1,4 +1,4 @@
-"""The Brain as the pipeline uses it: bounded concurrency, retries, and the one breaker."""
+"""The Brain as the pipeline uses it: fair turns, bounded concurrency that adapts, retries, and the one breaker."""
 
 from __future__ import annotations
 
@@ -9,14 +9,17 @@ import numpy as np
 from numpy.typing import NDArray
 
 from processor_service.brain import BrainClient
+from processor_service.brain_lane import BrainLane
 from processor_service.breaker import BrainBreaker
-from processor_service.retry_policy import RetryPolicy, call_with_retries
+from processor_service.fair_queue import BACKGROUND
+from processor_service.retry_policy import RetryPolicy
 
 Vector = NDArray[np.float32]
 
 
 class BrainReader:
-    """Pages and passages through the Brain: at most `pages` page reads and `embeddings` embedding calls at once, over all materials."""
+    """Pages and passages through the Brain, over all materials: at most `pages` page reads and `embeddings` embedding calls at once, fewer when that is all it
+    takes. Owners take turns, and an owner's materials do; calls of no owner are background work and come behind."""
 
     def __init__(
         self,
@@ -27,27 +30,31 @@ class BrainReader:
         embeddings: int,
         policy: RetryPolicy | None = None,
     ) -> None:
-        self._client, self._breaker, self._policy = client, breaker, policy or RetryPolicy()
-        self._page_slots = asyncio.Semaphore(pages)
-        self._embedding_slots = asyncio.Semaphore(embeddings)
+        self._client = client
+        self._pages = BrainLane("pages", breaker, policy or RetryPolicy(), most=pages)
+        self._embeddings = BrainLane("embeddings", breaker, policy or RetryPolicy(), most=embeddings)
 
-    async def read_page(self, png: bytes) -> str:
-        """The text of a page image. Raises BrainError."""
-        async with self._page_slots:
-            return await call_with_retries(
-                lambda: self._breaker.call(lambda: self._client.read_page(png)), self._policy
-            )
+    async def read_page(self, png: bytes, *, owner_id: str = BACKGROUND, material_id: str = "") -> str:
+        """The text of a page image. Raises BrainError, and TurnOver when the material was evicted before the page was begun."""
+        return await self._pages.call(lambda: self._client.read_page(png), owner_id=owner_id, material_id=material_id)
 
-    async def embed(self, text: str) -> Vector:
+    async def embed(self, text: str, *, owner_id: str = BACKGROUND, material_id: str = "") -> Vector:
         """The embedding of one text, shape (dimensions,). Raises BrainError."""
-        async with self._embedding_slots:
-            return await call_with_retries(lambda: self._breaker.call(lambda: self._client.embed(text)), self._policy)
+        return await self._embeddings.call(lambda: self._client.embed(text), owner_id=owner_id, material_id=material_id)
 
-    async def embed_all(self, texts: Sequence[str]) -> list[Vector]:
+    async def embed_all(
+        self, texts: Sequence[str], *, owner_id: str = BACKGROUND, material_id: str = ""
+    ) -> list[Vector]:
         """The embeddings of several texts, in their order, by concurrent calls. Raises the first BrainError and stops the others."""
         try:
             async with asyncio.TaskGroup() as tasks:
-                running = [tasks.create_task(self.embed(text)) for text in texts]
+                running = [
+                    tasks.create_task(self.embed(text, owner_id=owner_id, material_id=material_id)) for text in texts
+                ]
         except* Exception as group:
             raise group.exceptions[0] from None
         return [task.result() for task in running]
+
+    def evict(self, material_id: str) -> None:
+        """The material's pages that wait for their turn raise TurnOver. A page under way goes on, and so do its embeddings."""
+        self._pages.evict(material_id)

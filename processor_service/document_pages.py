@@ -12,6 +12,8 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from processor_service.upright import upright
+
 if TYPE_CHECKING:
     from PIL import Image
 
@@ -55,12 +57,12 @@ class DocumentError(Exception):
 
 @dataclass(frozen=True)
 class RenderLimits:
-    """Bounds of one document's rendering; see `rendering` for the deadline, which the parent keeps.
+    """Bounds of one document's rendering, and how its pages are read; see `rendering` for the deadline, which the parent keeps.
 
     `max_page_pixels`: larger pages are scaled down. `max_source_pixels`: larger images are refused unread, as are pages
     of a PDF with a larger one that PDFium unpacks whole. `max_page_bytes`: of one PNG; halved in size until it fits.
-    `cpu_seconds`: for each call. `memory_bytes`: address space. 1.5 GiB holds an image of `max_source_pixels` and a
-    page of `max_page_pixels` at their defaults.
+    `cpu_seconds`: for each call. `document_cpu_seconds`: for all of them. `memory_bytes`: address space. 1.5 GiB holds an image of `max_source_pixels` and a
+    page of `max_page_pixels` at their defaults. `text_layers`: whether a page of a PDF may be given as its own text.
     """
 
     max_pages: int = 2_000
@@ -69,7 +71,9 @@ class RenderLimits:
     max_page_bytes: int = 64 * 1024 * 1024
     memory_bytes: int = 1536 * 1024 * 1024
     cpu_seconds: int = 60
+    document_cpu_seconds: int = 1_800
     open_files: int = 32
+    text_layers: bool = True
 
 
 class Document(Protocol):
@@ -109,7 +113,7 @@ class ImagePages:
         scale = fit_scale(width, height, self._limits.max_page_pixels, most=1.0)
         if scale < 1.0:
             image = image.resize((math.ceil(width * scale), math.ceil(height * scale)), reducing_gap=2.0)
-        return encode_png(image, self._limits)
+        return encode_png(upright(image, self._limits.max_page_pixels), self._limits)
 
     def _count_frames(self) -> int:
         # Not `n_frames`, which walks all the directories of the file, be they a million.

@@ -1,6 +1,7 @@
-"""One processor among many: tells Status how it is, and hears whether processing is paused.
+"""One processor among many: tells Status how it is, and hears whether processing is paused and which of its materials have had their turn.
 
-It tells every few seconds, and at once when the breaker changes. While Status is away the last word on the pause stands, and nothing waits for the next one.
+It tells every few seconds, every second while all its slots are busy, since others may wait for them, and at once when the breaker changes. While Status is
+away the last word on the pause stands, and nothing waits for the next one.
 """
 
 from __future__ import annotations
@@ -16,12 +17,14 @@ from materials.v1 import record_service_pb2 as pb
 from materials.v1 import record_service_pb2_grpc, status_service_pb2
 
 from processor_service.breaker import BreakerState
+from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
 from servicekit.channels import Peer
 
 log = structlog.get_logger()
 
 TELL_EVERY_SECONDS = 3.0
+TELL_EVERY_SECONDS_BUSY = 1.0
 CALL_DEADLINE_SECONDS = 3.0
 LAST_WORDS_SECONDS = 1.0
 
@@ -39,13 +42,14 @@ class FleetMember:
         self,
         status: Peer,
         gate: WorkGate,
+        turns: TurnTaking,
         *,
         worker_id: str,
         slots: int,
         busy: Callable[[], int],
         brain: Callable[[], BreakerState],
     ) -> None:
-        self._status, self._gate = status, gate
+        self._status, self._gate, self._turns = status, gate, turns
         self._worker_id, self._slots, self._busy, self._brain = worker_id, slots, busy, brain
         self._news = asyncio.Event()
         self._unheard = False
@@ -75,8 +79,9 @@ class FleetMember:
         while True:
             self._news.clear()
             await self._tell()
+            pause = TELL_EVERY_SECONDS_BUSY if self._busy() >= self._slots else TELL_EVERY_SECONDS
             with suppress(TimeoutError):
-                async with asyncio.timeout(TELL_EVERY_SECONDS * random.uniform(0.9, 1.1)):
+                async with asyncio.timeout(pause * random.uniform(0.9, 1.1)):
                     await self._news.wait()
 
     async def _tell(self) -> None:
@@ -89,11 +94,13 @@ class FleetMember:
             if not self._unheard:
                 log.warning("Status does not hear how this processor is", code=error.code().name)
             self._unheard = True
+            self._turns.told(())  # what Status does not hear cannot be handed back
             return
         if self._unheard:
             log.info("Status hears how this processor is again")
         self._unheard = False
         self._gate.set_paused(response.paused)
+        self._turns.told(response.yield_material_ids)
 
     async def _report(self, *, stopping: bool, deadline: float) -> pb.ReportProcessorResponse:
         """Raises AioRpcError."""

@@ -3,6 +3,7 @@
 raised                              reported
 ----------------------------------  ---------------------------------------------------------------------------
 BreakerOpen                         HandBack: the Brain is away; costs the material nothing
+TurnOver                            HandBack: others wait; costs the material nothing
 BrainRefused                        Failure BRAIN_REFUSED, permanent
 BrainMisconfigured                  Failure BRAIN_MISCONFIGURED, permanent (retryable by a person)
 other BrainError                    Failure BRAIN_FAILED, transient
@@ -21,12 +22,14 @@ from materials.v1 import material_pb2
 from materials.v1 import record_service_pb2 as pb
 
 from processor_service.brain_errors import BrainError, BrainMisconfigured, BrainRefused, BreakerOpen, one_line
+from processor_service.fair_slots import TurnOver
 from processor_service.index_store import FencedOut
 from processor_service.rendering import DocumentError, DocumentReason
 from servicekit.errors import ServiceError
 from servicekit.object_store import ObjectMissing
 
 WAITING_FOR_BRAIN = "waiting for the AI Brain"
+OTHERS_WAIT = "others are waiting; it goes on in its turn"
 
 _DOCUMENT_REASONS = {
     DocumentReason.FILE_ENCRYPTED: material_pb2.FAILURE_REASON_FILE_ENCRYPTED,
@@ -54,6 +57,8 @@ def report_of(error: Exception) -> Told:
     match error:
         case BreakerOpen():
             return Told(pb.HandBack(message=WAITING_FOR_BRAIN))
+        case TurnOver():
+            return Told(pb.HandBack(message=OTHERS_WAIT))
         case BrainRefused():
             return _failure(material_pb2.FAILURE_REASON_BRAIN_REFUSED, error.message)
         case BrainMisconfigured():

@@ -1,6 +1,6 @@
-"""An uploaded PDF as pages, drawn by PDFium. Runs in the rendering child only.
+"""An uploaded PDF as pages: the text that a page has, or its picture drawn by PDFium. Runs in the rendering child only.
 
-PDFium draws what a page shows and nothing else happens: scripts and actions need a form environment, which is never made, and nothing outside the file is
+A page gives its text when `text_layer_check` finds nothing against it; it is then not drawn at all. PDFium draws what a page shows and nothing else happens: scripts and actions need a form environment, which is never made, and nothing outside the file is
 ever fetched. The library is imported where it is used, as in `document_pages`.
 """
 
@@ -17,11 +17,19 @@ from processor_service.document_pages import (
     corrupt,
     encode_png,
     fit_scale,
+    flatten,
 )
+from processor_service.pdf_text import PageObjects, read_characters, read_objects
+from processor_service.text_layer_check import LayerFacts, Verdict, judge
+from processor_service.text_layout import TooManyRuns, page_text
+from processor_service.text_mending import mend
+from processor_service.upright import upright
 
 if TYPE_CHECKING:
     import pypdfium2
 
+#: A page with more of its area under images is a scan, and may lie askew.
+SCAN_SHARE = 0.5
 #: Images of these kinds are unpacked whole before they are drawn, all others line by line. With the least number of bits that a pixel then takes.
 UNPACKED_WHOLE = {"JPXDecode": 8, "JBIG2Decode": 1}
 
@@ -46,8 +54,8 @@ class PdfPages:
         self.pages = len(self._document)
         check_pages(self.pages, limits)
 
-    def render(self, page: int) -> bytes:
-        """PNG of the page."""
+    def render(self, page: int) -> bytes | str:
+        """The page's text where that is good, else a PNG of the page."""
         import pypdfium2  # noqa: PLC0415
 
         try:
@@ -58,12 +66,18 @@ class PdfPages:
             width, height = loaded.get_size()
             if not (0 < width < math.inf and 0 < height < math.inf):
                 raise corrupt("page")
+            objects = read_objects(loaded)
+            if self._limits.text_layers and (text := good_text(loaded, objects)) is not None:
+                return text
             self._check_images(loaded)
             bitmap = loaded.render(scale=fit_scale(width, height, self._limits.max_page_pixels))
             try:
-                return encode_png(bitmap.to_pil(), self._limits)
+                picture = bitmap.to_pil()
             finally:
                 bitmap.close()
+            if objects.image_share > SCAN_SHARE:
+                picture = upright(flatten(picture), self._limits.max_page_pixels)
+            return encode_png(picture, self._limits)
         finally:
             loaded.close()
 
@@ -79,3 +93,26 @@ class PdfPages:
                     DocumentReason.PAGE_TOO_LARGE,
                     "The page holds an image that is too large to be drawn. Scale it down and upload the file again.",
                 )
+
+
+def good_text(page: pypdfium2.PdfPage, objects: PageObjects) -> str | None:
+    """The page's own text in reading order; None where anything speaks against it."""
+    import pypdfium2  # noqa: PLC0415
+
+    try:
+        characters = read_characters(page)
+        text = mend(page_text(characters.glyphs, objects.rules))
+    except (TooManyRuns, pypdfium2.PdfiumError):
+        return None
+    facts = LayerFacts(
+        text=text,
+        chars=characters.chars,
+        unmapped=characters.unmapped,
+        invisible=characters.invisible,
+        downwards=characters.downwards,
+        image_share=objects.image_share,
+        covered=objects.covered,
+        shapes=objects.shapes,
+        annotated=objects.annotated,
+    )
+    return text if judge(facts) is Verdict.GOOD else None

@@ -2,6 +2,8 @@
 
     object store → a private copy (sha256 checked) → child process: image or text of page N → Brain: text → passages → Brain: embeddings → index
 
+Bytes that were read before need none of it: what was read of them is taken over (`reuse`).
+
 A page is checkpointed with its passages in one transaction; an attempt after a crash begins at the first page that is not there. Files live in a
 directory of the attempt's own and go with it.
 """
@@ -10,28 +12,28 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Awaitable, Callable
+from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TypeVar
 from uuid import UUID
 
-import stamina
+import structlog
 from materials.v1 import material_pb2, processor_service_pb2
 
 from processor_service.brain_reader import BrainReader
 from processor_service.index_store import IndexStore, PageText
 from processor_service.outcomes import ObjectChanged
-from processor_service.passages import split_page
+from processor_service.page_indexing import PageIndexer
+from processor_service.patience import patiently
 from processor_service.rendering import DocumentRenderer, RenderedPage, RenderLimits
+from processor_service.reuse import ReuseStore, Wanted
+from processor_service.turn_taking import TurnTaking
 from processor_service.work_directory import WorkDirectory
-from servicekit.errors import Unavailable
 from servicekit.object_store import ObjectStore
 
-Result = TypeVar("Result")
+log = structlog.get_logger()
+
 OnProgress = Callable[[int, int], None]  # pages done, pages in all
-#: How long an attempt waits, with its lease kept, for the store or the database to come back.
-PATIENCE_SECONDS = 300.0
 
 
 @dataclass(frozen=True)
@@ -49,31 +51,69 @@ class MaterialReader:
         self,
         store: ObjectStore,
         index: IndexStore,
+        indexer: PageIndexer,
+        reuse: ReuseStore,
         brain: BrainReader,
+        turns: TurnTaking,
         *,
         limits: RenderLimits,
         work_directory: WorkDirectory,
     ) -> None:
-        self._store, self._index, self._brain = store, index, brain
+        self._store, self._index, self._indexer, self._reuse = store, index, indexer, reuse
+        self._brain, self._turns = brain, turns
         self._limits, self._work_directory = limits, work_directory
 
     async def read(self, material: material_pb2.Material, on_progress: OnProgress) -> ReadResult:
-        """Reads all pages that no earlier attempt has finished. Raises FencedOut, BrainError, DocumentError, ObjectMissing, ObjectChanged, Unavailable."""
+        """Reads all pages that no earlier attempt has finished. Raises FencedOut, BrainError, TurnOver, DocumentError, ObjectMissing, ObjectChanged,
+        Unavailable."""
         material_id = UUID(material.id)
-        finished = await _patiently(lambda: self._index.begin(material_id, material.attempt))
+        finished = await patiently(
+            lambda: self._index.begin(
+                material_id, material.attempt, owner_id=material.owner_id, course_id=material.course_id
+            )
+        )
+        if (reused := await self._take_over(material)) is not None:
+            on_progress(reused.pages, reused.pages)
+            return reused
+        await self._indexer.check_model()
         with self._work_directory.attempt() as directory:
             path = directory / "file"
-            await _patiently(lambda: self._fetch(material, path))
+            await patiently(lambda: self._fetch(material, path))
             async with DocumentRenderer(self._limits) as renderer:
                 info = await renderer.open(path, material.media_type)
                 on_progress(len(finished), info.pages)
                 for number in range(1, info.pages + 1):
                     if number not in finished:
+                        self._turns.check(material.id)
                         await self._read_page(material, number, await renderer.render(number - 1))
                         finished.add(number)
                         on_progress(len(finished), info.pages)
-        passages = await _patiently(lambda: self._index.seal(material_id, material.attempt))
+        passages = await patiently(
+            lambda: self._index.seal(
+                material_id,
+                material.attempt,
+                sha256=material.sha256,
+                extraction_rule=self._reuse.extraction_rule(material.media_type),
+                pages=info.pages,
+            )
+        )
         return ReadResult(info.pages, passages)
+
+    async def _take_over(self, material: material_pb2.Material) -> ReadResult | None:
+        """What was read of the same bytes before, made this material's own; None when they must be read."""
+        wanted = Wanted(
+            UUID(material.id),
+            material.attempt,
+            material.owner_id,
+            material.course_id,
+            material.sha256,
+            self._reuse.extraction_rule(material.media_type),
+        )
+        extraction = await patiently(lambda: self._reuse.take_over(wanted))
+        if extraction is None:
+            return None
+        log.info("the same bytes were read before", pages=extraction.pages)
+        return ReadResult(extraction.pages, extraction.passages)
 
     async def _fetch(self, material: material_pb2.Material, path: Path) -> None:
         """Copies the file; begins afresh when it is called again."""
@@ -90,25 +130,6 @@ class MaterialReader:
             page = PageText(number, rendered.text, processor_service_pb2.TEXT_SOURCE_FILE)
         else:
             assert rendered.png is not None
-            page = PageText(number, await self._brain.read_page(rendered.png), processor_service_pb2.TEXT_SOURCE_BRAIN)
-        passages = split_page(page.text)
-        embeddings = await self._brain.embed_all([passage.text for passage in passages])
-        await _patiently(
-            lambda: self._index.finish_page(
-                UUID(material.id),
-                material.attempt,
-                owner_id=material.owner_id,
-                course_id=material.course_id,
-                page=page,
-                passages=passages,
-                embeddings=embeddings,
-            )
-        )
-
-
-async def _patiently(call: Callable[[], Awaitable[Result]]) -> Result:
-    """The call's result, repeated while Postgres or the object store is away: an outage of ours is not the material's fault."""
-    async for attempt in stamina.retry_context(on=Unavailable, attempts=None, timeout=PATIENCE_SECONDS, wait_max=5.0):
-        with attempt:
-            return await call()
-    raise AssertionError("unreachable: stamina raises the last error")
+            text = await self._brain.read_page(rendered.png, owner_id=material.owner_id, material_id=material.id)
+            page = PageText(number, text, processor_service_pb2.TEXT_SOURCE_BRAIN)
+        await self._indexer.index_page(material, page)

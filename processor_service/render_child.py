@@ -6,9 +6,9 @@ may be killed at any time. It dies with its parent: at the end of its standard i
 
 Protocol, on the standard input and what was the standard output at start: each message is the length of a JSON header
 and the length of a body (two big-endian 32-bit numbers), the header, the body. Requests have no body:
-    {"call": "open", "path": str, "media_type": str, "limits": {...}}   ->  {"pages": int}
-    {"call": "render", "page": int}                                      ->  {"kind": "png" | "text"}, body
-A reply may be {"error": {"reason", "message", "permanent"}} instead. Libraries that print reach the standard error only.
+    {"call": "open", "path": str, "media_type": str, "limits": {...}, "cpu_seconds": int}   ->  {"pages": int}
+    {"call": "render", "page": int, "cpu_seconds": int}                  ->  {"kind": "png" | "text"}, body
+A reply may be {"error": {"reason", "message", "permanent"}} instead, and always has "cpu_seconds", what the call has cost. Libraries that print reach the standard error only.
 
 Pages are `document_pages` and `pdf_pages`.
 """
@@ -53,11 +53,15 @@ def confine(limits: RenderLimits) -> None:
         resource.setrlimit(kind, (amount, amount))
 
 
+def cpu_used() -> float:
+    """Seconds of CPU time that this process has had."""
+    usage = resource.getrusage(resource.RUSAGE_SELF)
+    return usage.ru_utime + usage.ru_stime
+
+
 def allow_cpu(seconds: int) -> None:
     """`seconds` more of CPU time; the kernel then sends SIGXCPU, which ends the process."""
-    usage = resource.getrusage(resource.RUSAGE_SELF)
-    used = math.ceil(usage.ru_utime + usage.ru_stime)
-    resource.setrlimit(resource.RLIMIT_CPU, (used + seconds, resource.RLIM_INFINITY))
+    resource.setrlimit(resource.RLIMIT_CPU, (math.ceil(cpu_used()) + seconds, resource.RLIM_INFINITY))
 
 
 def die_with_parent() -> None:
@@ -86,7 +90,7 @@ def answer(request: dict[str, Any], document: Document | None) -> tuple[Document
     if request["call"] == "open":
         limits = RenderLimits(**request["limits"])
         confine(limits)
-        allow_cpu(limits.cpu_seconds)
+        allow_cpu(int(request["cpu_seconds"]))
         opened = open_document(request["path"], request["media_type"], limits)
         return opened, {"pages": opened.pages}, b""
     assert document is not None, "the first call is open"
@@ -113,6 +117,7 @@ def explain(error: Exception) -> DocumentError:
 def serve(requests: BinaryIO, replies: BinaryIO) -> None:
     """Answers until the parent closes its end."""
     document: Document | None = None
+    before = 0.0
     while len(lengths := requests.read(FRAME.size)) == FRAME.size:
         header_bytes, _ = FRAME.unpack(lengths)
         request = json.loads(requests.read(header_bytes))
@@ -122,6 +127,8 @@ def serve(requests: BinaryIO, replies: BinaryIO) -> None:
         except Exception as error:  # a parser of hostile bytes may raise anything; the parent learns what it means
             problem = explain(error)
             header = {"error": {"reason": problem.reason, "message": problem.message, "permanent": problem.permanent}}
+        used = cpu_used()
+        header["cpu_seconds"], before = used - before, used
         encoded = json.dumps(header).encode()
         replies.write(FRAME.pack(len(encoded), len(body)) + encoded)
         replies.write(body)

@@ -9,12 +9,17 @@ are bounded before they are read, each call has a deadline, and whatever goes wr
 protocol, death, our own cancellation) ends in SIGKILL, since a process that answers out of step is of no use. The next
 call starts a new child and opens the document again, so one bad page does not cost the others.
 
+Each call may use so much computing time, and all calls for a document together so much more: else a document of 2,000
+pages, each of which takes what a page may take, would keep a replica busy for days. What a call has cost is what the child
+says, within the time that has gone by; a call that ended its child has cost that time, up to what it was allowed.
+
 A child that died is not proof against the document: the machine may be short of memory or time. So the first death on
 a page is transient (`permanent=False`) and the second on the same page is permanent.
 """
 
 import asyncio
 import json
+import math
 import signal
 import sys
 from collections import Counter
@@ -43,7 +48,7 @@ class DocumentInfo:
 
 @dataclass(frozen=True)
 class RenderedPage:
-    """Either the image of a page to be read (PNG, gray or RGB) or, for text files, its text."""
+    """Either the image of a page to be read (PNG, gray or RGB) or, for text files and pages of a PDF that have a good one, its text."""
 
     png: bytes | None
     text: str | None
@@ -63,6 +68,7 @@ class DocumentRenderer:
         self._document: tuple[Path, str] | None = None
         self._own_text: TextPages | None = None
         self._deaths: Counter[int] = Counter()
+        self._cpu_left = float(self._limits.document_cpu_seconds)
 
     async def __aenter__(self) -> Self:
         return self
@@ -98,8 +104,7 @@ class DocumentRenderer:
         async with self._turn:
             if self._child is None:
                 await self._open()
-            request = {"call": "render", "page": page_index, "cpu_seconds": self._limits.cpu_seconds}
-            header, body = await self._call(request, page_index)
+            header, body = await self._call({"call": "render", "page": page_index}, page_index)
         if header["kind"] == "text":
             return RenderedPage(png=None, text=body.decode())
         return RenderedPage(png=body, text=None)
@@ -130,18 +135,30 @@ class DocumentRenderer:
     async def _call(self, request: dict[str, Any], page: int) -> tuple[dict[str, Any], bytes]:
         """One exchange; page is what a death is held against."""
         assert self._child is not None
+        allowed = min(self._limits.cpu_seconds, math.ceil(self._cpu_left))
+        if allowed < 1:
+            raise self._spent()
+        clock = asyncio.get_running_loop().time
+        begun = clock()
+        answered: float | None = None
         try:
             async with asyncio.timeout(self._call_seconds):
-                header, body = await self._exchange(self._child, request)
+                header, body = await self._exchange(self._child, request | {"cpu_seconds": allowed})
+            answered = max(0.0, float(header["cpu_seconds"]))
         except TimeoutError as error:
             await self._bury()
             raise self._death(page, DocumentReason.RENDERING_TIMED_OUT, "took too long to be drawn") from error
         except (asyncio.IncompleteReadError, ConnectionError, RuntimeError) as error:
             # RuntimeError: what uvloop raises for a write to a child that has gone.
-            raise self._death(page, *_cause_of_death(await self._last_status())) from error
+            reason, what = _cause_of_death(await self._last_status())
+            if reason is DocumentReason.RENDERING_TIMED_OUT and allowed >= self._cpu_left:
+                raise self._spent() from error
+            raise self._death(page, reason, what) from error
         except BaseException:
             await self._bury()
             raise
+        finally:
+            self._cpu_left -= min(allowed if answered is None else answered, clock() - begun)
         if "error" in header:
             problem = header["error"]
             raise DocumentError(
@@ -185,6 +202,12 @@ class DocumentRenderer:
             child.kill()
         # Reads out what it had written: asyncio may report the end of a process only after that of its output.
         await child.communicate()
+
+    def _spent(self) -> DocumentError:
+        return DocumentError(
+            DocumentReason.RENDERING_TIMED_OUT,
+            "The document takes more computing time than is allowed for all its pages. Split it, or save it in a simpler form.",
+        )
 
     def _death(self, page: int, reason: DocumentReason, what: str) -> DocumentError:
         self._deaths[page] += 1

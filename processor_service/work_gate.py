@@ -15,14 +15,19 @@ class WorkGate:
     """Open until told otherwise. Work that is under way goes on behind a closed gate."""
 
     def __init__(self, breaker: BrainBreaker) -> None:
-        self._breaker = breaker
+        self._breaker = self._embedding_breaker = breaker
         self._not_paused = asyncio.Event()
         self._not_paused.set()
 
     @property
     def is_open(self) -> bool:
         """Whether another material may be begun right now."""
-        return self._not_paused.is_set() and self._breaker.state is BreakerState.CLOSED
+        breakers = (self._breaker, self._embedding_breaker)
+        return self._not_paused.is_set() and all(each.state is BreakerState.CLOSED for each in breakers)
+
+    def embed_by(self, breaker: BrainBreaker) -> None:
+        """Names the Brain that embeds for the index in use; it may be another than the one that reads pages."""
+        self._embedding_breaker = breaker
 
     def set_paused(self, paused: bool) -> None:
         """Takes in what Status says of the pause; it stands until Status says otherwise."""
@@ -38,3 +43,4 @@ class WorkGate:
         while not self.is_open:
             await self._not_paused.wait()
             await self._breaker.wait_closed()
+            await self._embedding_breaker.wait_closed()

@@ -1,7 +1,7 @@
 """`python -m single_node.demo [FILE…]`: the whole system at work, once, and a check that it did what it should.
 
-Starts a stack of its own, then does what a user would, with the same commands: upload and watch, read the text, search. Every command is shown before it
-runs. Ends with 0 only when every material was read and the search found the right page.
+Starts a stack of its own, then does what a user would, with the same commands: upload and watch, read the text, search, ask. Every command is shown before it
+runs. Ends with 0 only when every material was read, the search found the right page, and the answer cites it.
 """
 
 from __future__ import annotations
@@ -91,6 +91,18 @@ class Demo:
             f"[green]✓[/] found on page {first['page_number']} of {escape(material['name'])}, score {first['score']:.2f}\n"
         )
 
+    def ask(self, material: dict[str, Any], question: str, page: int) -> None:
+        """Shows an answer and checks that it is one, and cites the right page of the material. Raises DemoFailed."""
+        self._show("ask", question, "--course", self._course)
+        first, *parts, end = self._ask("ask", question, "--course", self._course)
+        if end["outcome"] != "answered":
+            raise DemoFailed(f"the question was not answered: {end['outcome']}")
+        cited = [first["sources"][number - 1] for part in parts for number in part["citations"]]
+        if not any(each["material_id"] == material["id"] and each["page_number"] == page for each in cited):
+            pages = ", ".join(f"page {each['page_number']} of {each['material_name']!r}" for each in cited)
+            raise DemoFailed(f"the answer cites {pages or 'nothing'}, expected was page {page} of {material['name']!r}")
+        self._console.print(f"[green]✓[/] answered from page {page} of {escape(material['name'])}\n")
+
     def _command(self, *arguments: str) -> None:
         shown = " ".join(
             argument if argument.isprintable() and " " not in argument else f'"{argument}"' for argument in arguments
@@ -165,15 +177,17 @@ def run(files: Sequence[Path], console: Console) -> None:
         materials = demo.materials()
         for sample in samples:
             material = materials[sample.path.name]
+            question = Question(sample.question, sample.expected_page, sample.expected_words)
             demo.text(material)
-            demo.search(material, Question(sample.question, sample.expected_page, sample.expected_words))
+            demo.search(material, question)
+            demo.ask(material, sample.asked, sample.expected_page)
         for file in files:
             material = materials[file.name]
-            question = quote_from(demo.text(material))
-            if question is None:
+            quote = quote_from(demo.text(material))
+            if quote is None:
                 console.print("[yellow]The document is blank: there is nothing to search for.[/]")
             else:
-                demo.search(material, question)
+                demo.search(material, quote)
 
 
 def main(arguments: Sequence[str]) -> int:

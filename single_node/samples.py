@@ -28,12 +28,14 @@ _NOISE_DEVIATION = 7.0
 class Sample:
     """A document, and a question that a search by meaning should find the answer to on `expected_page` (from 1).
 
-    The passage found holds one of `expected_words` at least, in lower case; the question holds none of them.
+    The passage found holds one of `expected_words` at least, in lower case; the question holds none of them. `asked` is a question that a sentence of that
+    page answers.
     """
 
     path: Path
     title: str
     question: str
+    asked: str
     expected_page: int
     expected_words: tuple[str, ...]
 
@@ -51,6 +53,7 @@ def write_samples(directory: Path) -> list[Sample]:
             path=biology,
             title="Energy in living cells",
             question="What happens in tired muscles during a sprint when there is not enough air?",
+            asked="How many molecules of ATP does glucose yield without oxygen?",
             expected_page=2,
             expected_words=("lactate", "fermentation"),
         ),
@@ -58,6 +61,7 @@ def write_samples(directory: Path) -> list[Sample]:
             path=scan,
             title="Bayes' theorem (scan)",
             question="Why is someone whose medical screening came back abnormal probably still in good health?",
+            asked="How likely is it that a person who tests positive is ill?",
             expected_page=1,
             expected_words=("positive", "base rate", "false alarm"),
         ),

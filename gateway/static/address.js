@@ -1,14 +1,15 @@
-// What the address holds: `?course=…&q=…&material=…&page=…`, so that a page can be reloaded, bookmarked and sent to somebody. An open reader is a step of the
+// What the address holds: `?course=…&q=…&mode=ask&material=…&page=…`, so that a page can be reloaded, bookmarked and sent to somebody. An open reader is a step of the
 // browser's history: "back" closes it.
 
 const TICKET = "#sign-in=";
 
-/** What the address says now. `page`: a number from 1. */
+/** What the address says now. `page`: a number from 1; `mode`: what is done with `q`, "search" or "ask". */
 export function read() {
   const query = new URLSearchParams(location.search);
   return {
     course: query.get("course") ?? "",
     q: query.get("q") ?? "",
+    mode: query.get("mode") === "ask" ? "ask" : "search",
     material: query.get("material") ?? "",
     page: Math.max(1, Number.parseInt(query.get("page") ?? "1", 10) || 1),
   };

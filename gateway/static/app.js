@@ -2,6 +2,7 @@
 
 import * as address from "./address.js";
 import { announce, toast } from "./announcer.js";
+import { AnswerPanel } from "./answer-panel.js";
 import { CourseFeed } from "./course-feed.js";
 import { CoursePicker, forgetCourses, recentCourses, rememberCourse } from "./course-picker.js";
 import { takeDroppedFiles } from "./dropped-files.js";
@@ -39,11 +40,9 @@ const list = new MaterialList(store, {
   canRetry: () => isEditor(course),
 });
 const search = new SearchPanel({
-  opened: (result) => {
-    const material = store.get(result.material_id) ?? { id: result.material_id, name: result.material_name };
-    reader.open(material, { page: result.page_number, passage: result });
-  },
-  changed: (query) => address.write({ q: query }),
+  answers: new AnswerPanel({ opened: openPassage }),
+  opened: openPassage,
+  changed: (query, mode) => address.write({ q: query, mode: query && mode === "ask" ? "ask" : "" }),
 });
 const feed = new CourseFeed(store, {
   state: (name) => {
@@ -66,6 +65,12 @@ const queue = new UploadQueue({
 const uploads = new UploadList(queue);
 const picker = new CoursePicker({ known: knownCourses, chosen: (id) => openCourse(id) });
 
+/** A passage that a search or an answer led to. */
+function openPassage(passage) {
+  const material = store.get(passage.material_id) ?? { id: passage.material_id, name: passage.material_name };
+  reader.open(material, { page: passage.page_number, passage });
+}
+
 /** A material is gone: what leads to it goes, too. */
 function forget(id) {
   search.forget(id);
@@ -84,12 +89,12 @@ function knownCourses() {
   return [...new Set([...recentCourses(), ...granted])];
 }
 
-function openCourse(chosen, { q = "" } = {}) {
+function openCourse(chosen, { q = "", mode = "search" } = {}) {
   course = chosen;
   reader.close();
   store.clear();
   list.clearFilter();
-  address.write({ course, q });
+  address.write({ course, q, mode: mode === "ask" ? mode : "" });
   part("no-course").hidden = course !== "";
   part("course-page").hidden = course === "";
   showRights();
@@ -99,13 +104,14 @@ function openCourse(chosen, { q = "" } = {}) {
     return;
   }
   part("course-title").textContent = shown(course);
-  search.start(course, q);
+  search.start(course, q, mode);
   feed.open(course);
 }
 
 /** What depends on who is signed in. */
 function showRights() {
   picker.show(course);
+  search.offerAsking(session().features?.includes("ask") ?? false);
   part("course-chips").replaceChildren(...knownCourses().map((each) => {
     const chip = document.createElement("button");
     chip.type = "button";

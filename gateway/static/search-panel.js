@@ -1,4 +1,4 @@
-// Search by meaning: as one types, or with Enter at once.
+// The field above the materials, and what it does with a query: search as one types, or with Enter at once; or ask, with Enter. What is chosen stays chosen.
 
 import { announce } from "./announcer.js";
 import { call } from "./api.js";
@@ -9,77 +9,171 @@ import { count, shown } from "./words.js";
 const LIMIT = 10;
 const TYPING_MS = 400;
 const SHORTEST_WHILE_TYPING = 3;
+const PLACEHOLDERS = { search: "Search by meaning: a question, a phrase, a topic", ask: "Ask a question: the materials answer" };
+const NAMES = { search: "Search the course by meaning", ask: "Ask the course a question" };
 const part = (id) => document.getElementById(id);
 
 export class SearchPanel {
   #course = "";
+  #mode = "search";
   #timer = 0;
   #asked = "";
+  #nextPage = "";
   #stopping = new AbortController();
 
-  /** `opened(result)`: a result was chosen; `changed(query)`: what is shown now, "" for nothing. */
-  constructor({ opened, changed }) {
-    Object.assign(this, { opened, changed });
+  /** `answers`: the AnswerPanel; `opened(result)`: a result was chosen; `changed(query, mode)`: what is shown now, "" for nothing. */
+  constructor({ answers, opened, changed }) {
+    Object.assign(this, { answers, opened, changed });
     this.input = part("query");
     part("search").addEventListener("submit", (event) => {
       event.preventDefault();
-      this.#search();
+      this.#run();
     });
     this.input.addEventListener("input", () => this.#typed());
-    part("results-close").addEventListener("click", () => {
-      this.#close();
-      this.input.focus();
-    });
+    part("mode-search").addEventListener("click", () => this.#choose("search"));
+    part("mode-ask").addEventListener("click", () => this.#choose("ask"));
+    part("results-more").addEventListener("click", () => this.#showMore());
+    for (const id of ["results-close", "answer-close"]) {
+      part(id).addEventListener("click", () => {
+        this.#close();
+        this.input.focus();
+      });
+    }
   }
 
-  /** Another course, with what is to be searched there at once. */
-  start(course, query = "") {
+  /** Another course, with what is to be searched or asked there at once. `mode`: "search" or "ask". */
+  start(course, query = "", mode = this.#mode) {
     this.#course = course;
     this.#close();
+    this.#setMode(mode);
     this.input.value = query;
-    if (query) this.#search();
+    if (query) this.#run();
+  }
+
+  /** Whether this installation answers questions. */
+  offerAsking(isOffered) {
+    part("modes").hidden = !isOffered;
+    if (!isOffered) this.#setMode("search");
   }
 
   /** A material is gone: its results lead nowhere. */
   forget(materialId) {
+    this.answers.forget(materialId);
     for (const element of part("result-list").querySelectorAll(`[data-material="${CSS.escape(materialId)}"]`)) element.remove();
+  }
+
+  #choose(mode) {
+    this.#setMode(mode);
+    if (this.input.value.trim()) this.#run();
+    else this.input.focus();
+  }
+
+  #setMode(mode) {
+    this.#mode = part("modes").hidden ? "search" : mode;
+    for (const each of ["search", "ask"]) part(`mode-${each}`).setAttribute("aria-pressed", String(each === this.#mode));
+    this.input.placeholder = PLACEHOLDERS[this.#mode];
+    part("query-label").textContent = NAMES[this.#mode];
   }
 
   #typed() {
     clearTimeout(this.#timer);
     const query = this.input.value.trim();
     if (!query) this.#close();
-    else if (query.length >= SHORTEST_WHILE_TYPING && query !== this.#asked) this.#timer = setTimeout(() => this.#search(), TYPING_MS);
+    // An answer costs too much to be had for half a question.
+    else if (this.#mode === "search" && query.length >= SHORTEST_WHILE_TYPING && query !== this.#asked) this.#timer = setTimeout(() => this.#search(), TYPING_MS);
+  }
+
+  #run() {
+    if (this.#mode === "ask") this.#ask();
+    else this.#search();
+  }
+
+  #ask() {
+    const question = this.input.value.trim();
+    if (!question) return;
+    this.#leaveResults();
+    part("materials").hidden = true;
+    this.changed(question, "ask");
+    this.answers.ask(this.#course, question);
   }
 
   async #search() {
     clearTimeout(this.#timer);
     const query = this.input.value.trim();
     if (!query) return;
+    this.answers.close();
     this.#stopping.abort();
     this.#stopping = new AbortController();
     const { signal } = this.#stopping;
     this.#asked = query;
-    this.changed(query);
+    this.changed(query, "search");
     this.#showSearching();
     try {
-      const path = `/courses/${encodeURIComponent(this.#course)}/search`;
-      const { results } = await call("POST", path, { body: { query, limit: LIMIT }, signal });
-      if (!signal.aborted) this.#show(query, results);
+      const found = await this.#page("", signal);
+      if (!signal.aborted) this.#show(query, found);
     } catch (problem) {
       if (!signal.aborted) this.#showProblem(problem);
     }
   }
 
+  #page(token, signal) {
+    const path = `/courses/${encodeURIComponent(this.#course)}/search`;
+    return call("POST", path, { body: { query: this.#asked, limit: LIMIT, page_token: token }, signal });
+  }
+
+  async #showMore() {
+    const button = part("results-more");
+    if (button.getAttribute("aria-disabled") === "true") return;
+    const { signal } = this.#stopping;
+    button.setAttribute("aria-disabled", "true");
+    button.textContent = "Loading…";
+    try {
+      const { results, next_page_token: next } = await this.#page(this.#nextPage, signal);
+      if (signal.aborted) return;
+      const rows = results.map((result) => this.#resultRow(result, this.#asked));
+      part("result-list").append(...rows);
+      this.#offerMore(next);
+      this.#showCount();
+      // The button goes away after the last: the keyboard is where reading goes on.
+      rows[0]?.querySelector(".result-open").focus();
+    } catch (problem) {
+      if (signal.aborted) return;
+      this.#offerMore(this.#nextPage);
+      announce(problem.message);
+      button.textContent = `${problem.message} Try again`;
+    }
+  }
+
+  #offerMore(token) {
+    this.#nextPage = token;
+    const button = part("results-more");
+    button.hidden = !token;
+    button.removeAttribute("aria-disabled");
+    button.textContent = "Show more";
+  }
+
+  #showCount() {
+    const number = part("result-list").childElementCount;
+    const title = number ? `${count(number, "passage")}${this.#nextPage ? ", best first" : ""}` : "Nothing found";
+    part("results-title").textContent = title;
+    announce(title);
+  }
+
   #close() {
+    this.#leaveResults();
+    this.answers.close();
+    this.input.value = "";
+    part("materials").hidden = false;
+    this.changed("", this.#mode);
+  }
+
+  #leaveResults() {
     clearTimeout(this.#timer);
     this.#stopping.abort();
     this.#asked = "";
-    this.input.value = "";
     part("results").hidden = true;
-    part("materials").hidden = false;
     part("result-list").replaceChildren();
-    this.changed("");
+    this.#offerMore("");
   }
 
   #showSearching() {
@@ -91,12 +185,11 @@ export class SearchPanel {
     part("results-state").replaceChildren(...(isFirst ? [skeleton()] : []));
   }
 
-  #show(query, results) {
+  #show(query, { results, next_page_token: next }) {
     part("results").removeAttribute("aria-busy");
     part("result-list").replaceChildren(...results.map((result) => this.#resultRow(result, query)));
-    const title = results.length ? count(results.length, "passage") : "Nothing found";
-    part("results-title").textContent = title;
-    announce(title);
+    this.#offerMore(next);
+    this.#showCount();
     const words = "No passage comes near. Try other words, or wait until the materials have been read.";
     part("results-state").replaceChildren(...(results.length ? [] : [message(words)]));
   }
@@ -105,6 +198,7 @@ export class SearchPanel {
     part("results").removeAttribute("aria-busy");
     part("results-title").textContent = "The search did not work";
     part("result-list").replaceChildren();
+    this.#offerMore("");
     const again = document.createElement("button");
     again.type = "button";
     again.className = "button";
@@ -125,9 +219,10 @@ export class SearchPanel {
     const excerpt = cut(result.excerpt, query, result.heading);
     inside(".result-heading").textContent = excerpt.startsWith(result.heading) ? "" : shown(result.heading);
     showParts(inside(".result-excerpt"), markWords(excerpt, query));
-    const likeness = Math.max(0, Math.min(1, result.score));
+    const likeness = Math.max(0, Math.min(1, result.similarity));
     inside(".likeness-bar span").style.width = `${likeness * 100}%`;
     inside(".likeness-word").textContent = `${Math.round(likeness * 100)}% alike`;
+    inside(".result-repeats").textContent = result.repeats ? `and ${result.repeats.toLocaleString("en")} more like this` : "";
     element.addEventListener("click", () => {
       if (getSelection().isCollapsed) this.opened(result);
     });

@@ -14,7 +14,11 @@ CREATE TABLE index_generations (
     status_message text NOT NULL DEFAULT '',
     -- Who builds it, until when: one processor at a time.
     builder text NOT NULL DEFAULT '',
-    builder_lease_expires_at timestamptz
+    builder_lease_expires_at timestamptz,
+    -- Passages that the embedding model refused.
+    passages_left_out integer NOT NULL DEFAULT 0,
+    -- When the passages of a retired one had been deleted.
+    cleared_at timestamptz
 );
 CREATE UNIQUE INDEX index_generations_serving ON index_generations (state) WHERE state = 'serving';
 CREATE UNIQUE INDEX index_generations_building ON index_generations (state) WHERE state = 'building';
@@ -29,6 +33,10 @@ ALTER TABLE documents ADD COLUMN sha256 text NOT NULL DEFAULT '';
 ALTER TABLE documents ADD COLUMN pages_total integer NOT NULL DEFAULT 0;
 ALTER TABLE documents ADD COLUMN extraction_rule text NOT NULL DEFAULT '';
 ALTER TABLE documents ADD COLUMN finished_at timestamptz;
+-- Whose the passages are that are made of a page later on.
+UPDATE documents d SET owner_id = p.owner_id, course_id = p.course_id
+FROM (SELECT DISTINCT ON (material_id) material_id, owner_id, course_id FROM passages ORDER BY material_id) p
+WHERE p.material_id = d.material_id;
 CREATE INDEX documents_finished ON documents (sha256, owner_id) WHERE finished_at IS NOT NULL AND purged_at IS NULL;
 
 -- The newest generation that has the page's passages.

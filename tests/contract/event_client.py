@@ -5,7 +5,7 @@ from __future__ import annotations
 import asyncio
 import json
 import socket
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
 from contextlib import asynccontextmanager, suppress
 from dataclasses import dataclass
 from typing import Any
@@ -132,9 +132,15 @@ class EventStream:
 
 @asynccontextmanager
 async def request(
-    address: str, path: str, *headers: str, token: str | None = None, receive_buffer: int | None = None
+    address: str,
+    path: str,
+    *headers: str,
+    token: str | None = None,
+    receive_buffer: int | None = None,
+    body: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[EventStream]:
-    """A GET whose head has gone out; no answer is awaited. `headers` are `Name: value`, `receive_buffer` is the socket's, in bytes."""
+    """A GET whose head has gone out, or a POST with the JSON of `body`; no answer is awaited. `headers` are `Name: value`, `receive_buffer` is the socket's,
+    in bytes."""
     host, _, port = address.rpartition(":")
     connection = socket.socket()
     connection.setblocking(False)
@@ -144,8 +150,11 @@ async def request(
     # What is not taken by the test is to stay in the socket, so that the server feels it.
     reader, writer = await asyncio.open_connection(sock=connection, limit=65_536)
     authorization = [f"Authorization: Bearer {token}"] if token else []
-    lines = [f"GET {path} HTTP/1.1", f"Host: {address}", *authorization, *headers, "", ""]
-    writer.write("\r\n".join(lines).encode("latin-1"))
+    sent = json.dumps(body).encode() if body is not None else b""
+    about = ["Content-Type: application/json", f"Content-Length: {len(sent)}"] if body is not None else []
+    method = "GET" if body is None else "POST"
+    lines = [f"{method} {path} HTTP/1.1", f"Host: {address}", *authorization, *headers, *about, "", ""]
+    writer.write("\r\n".join(lines).encode("latin-1") + sent)
     stream = EventStream(reader, writer)
     try:
         yield stream
@@ -155,10 +164,15 @@ async def request(
 
 @asynccontextmanager
 async def opened(
-    address: str, path: str, *headers: str, token: str | None = None, last_event_id: str | None = None
+    address: str,
+    path: str,
+    *headers: str,
+    token: str | None = None,
+    last_event_id: str | None = None,
+    body: Mapping[str, Any] | None = None,
 ) -> AsyncIterator[EventStream]:
     """An answer whose head was read."""
     resuming = [f"Last-Event-ID: {last_event_id}"] if last_event_id is not None else []
-    async with request(address, path, *headers, *resuming, token=token) as stream:
+    async with request(address, path, *headers, *resuming, token=token, body=body) as stream:
         await stream.head()
         yield stream

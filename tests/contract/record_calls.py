@@ -50,6 +50,15 @@ class RecordCalls:
         )
         return await self.stub.ClaimMaterial(request, metadata=self.metadata, timeout=SECONDS)
 
+    async def claim_in_turn(
+        self, material_id: str, worker: str = "worker", request_id: str = ""
+    ) -> pb.ClaimMaterialResponse:
+        """A claim that may be granted another material."""
+        request = pb.ClaimMaterialRequest(
+            material_id=material_id, worker_id=worker, request_id=request_id or str(uuid.uuid4()), in_turn=True
+        )
+        return await self.stub.ClaimMaterial(request, metadata=self.metadata, timeout=SECONDS)
+
     async def claimed(self, material_id: str, worker: str = "worker") -> material_pb2.Material:
         """The material under a lease of `worker`."""
         answer = await self.claim(material_id, worker)
@@ -63,8 +72,12 @@ class RecordCalls:
 
     async def heartbeat(self, worker: str = "worker", **report: Any) -> bool:
         """ReportProcessor; whether processing is paused."""
+        return (await self.heartbeat_answer(worker, **report)).paused
+
+    async def heartbeat_answer(self, worker: str = "worker", **report: Any) -> pb.ReportProcessorResponse:
+        """The whole answer to a ReportProcessor."""
         request = pb.ReportProcessorRequest(worker_id=worker, **report)
-        return (await self.stub.ReportProcessor(request, metadata=self.metadata, timeout=SECONDS)).paused
+        return await self.stub.ReportProcessor(request, metadata=self.metadata, timeout=SECONDS)
 
     @asynccontextmanager
     async def reports(self, worker: str = "worker") -> AsyncIterator[ReportStream]:

@@ -88,8 +88,24 @@ class ScriptedServices(
         async for response in self._stream("GetMaterialText", request, context):
             yield response
 
+    async def AnswerQuestion(self, request: Any, context: Any) -> AsyncIterator[Any]:
+        async for response in self._stream("AnswerQuestion", request, context):
+            yield response
+
     async def SearchMaterials(self, request: Any, context: Any) -> processor_service_pb2.SearchMaterialsResponse:
         response: processor_service_pb2.SearchMaterialsResponse = await self._unary("SearchMaterials", request, context)
+        return response
+
+    async def StartReindex(self, request: Any, context: Any) -> processor_service_pb2.StartReindexResponse:
+        response: processor_service_pb2.StartReindexResponse = await self._unary("StartReindex", request, context)
+        return response
+
+    async def GetIndex(self, request: Any, context: Any) -> processor_service_pb2.GetIndexResponse:
+        response: processor_service_pb2.GetIndexResponse = await self._unary("GetIndex", request, context)
+        return response
+
+    async def CancelReindex(self, request: Any, context: Any) -> processor_service_pb2.CancelReindexResponse:
+        response: processor_service_pb2.CancelReindexResponse = await self._unary("CancelReindex", request, context)
         return response
 
     async def GetMaterial(self, request: Any, context: Any) -> status_service_pb2.GetMaterialResponse:

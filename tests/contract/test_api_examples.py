@@ -64,6 +64,9 @@ async def test_the_curl_examples_work_in_their_order(stack: LocalStack, tmp_path
         "event: end",
         "event: snapshot_complete",
         "Mitochondria",
+        "event: sources",
+        '"outcome": "answered"',
+        '"outcome":"answered"',
         '"retried":0',
     ):
         assert sign in said
@@ -74,6 +77,7 @@ async def test_the_python_examples_work_in_their_order(stack: LocalStack, tmp_pa
     (tmp_path / "cells.md").write_text("# Cells\n\nMitochondria turn sugar into ATP, which the cell uses as energy.\n")
     said = await run([sys.executable, "-c"], "".join(blocks("python")), tmp_path, stack)
     assert "Mitochondria" in said
+    assert "ANSWER_OUTCOME_ANSWERED" in said
     assert "completed" in said
 
 
@@ -115,10 +119,10 @@ def test_every_call_of_a_person_has_an_example(language: str) -> None:
 
 def test_every_route_of_the_gateway_has_an_example() -> None:
     # Imported here: only this test looks into the gateway.
-    from gateway import content_routes, event_routes, material_routes, reading_routes, session_routes
+    from gateway import ask_routes, content_routes, event_routes, material_routes, reading_routes, session_routes
 
     text = "".join(blocks("sh"))
-    for module in (content_routes, event_routes, material_routes, reading_routes, session_routes):
+    for module in (ask_routes, content_routes, event_routes, material_routes, reading_routes, session_routes):
         for route in module.router.routes:
             pattern = re.sub(r"\\{material_id\\}", r"\\$ID", re.sub(r"\\{course_id\\}", COURSE, re.escape(route.path)))
             assert re.search(rf'\$GATEWAY{pattern}["?]', text), route.path

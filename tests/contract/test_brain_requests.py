@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.brain import BrainClient, fit_url, open_http
+from processor_service.brain import BrainClient, GeneratedText, fit_url, open_http
 from processor_service.brain_errors import BrainBusy, BrainMisconfigured, BrainUnavailable
 from tests.contract.scripted_brain import (
     PNG,
@@ -43,7 +43,7 @@ async def test_a_page_is_sent_as_the_contract_asks_and_its_text_comes_back_trimm
 
 async def test_a_prompt_alone_is_sent_as_a_form_without_a_file() -> None:
     async with scripted(says("An answer")) as brain, client_of(brain.endpoint) as client:
-        assert await client.generate("Why & how?") == "An answer"
+        assert await client.generate("Why & how?") == GeneratedText("An answer", "m")
     assert brain.requests[0].body == b"prompt=Why+%26+how%3F"
 
 

@@ -79,6 +79,37 @@ def test_a_page_scanned_upside_down_is_read_in_order(brain: httpx.Client) -> Non
     ]
 
 
+@pytest.mark.parametrize("degrees", [90, 180, 270, 94, 264])
+def test_a_page_that_lies_on_its_side_is_read_in_order(brain: httpx.Client, degrees: int) -> None:
+    lines = ["Meiosis halves the chromosomes,", "mitosis keeps their number,", "and both begin with a copy."]
+    page = picture(*lines).rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor="white")
+    assert read(brain, encoded(page, "PNG")).split("\n") == lines
+
+
+@pytest.mark.parametrize("quarters", [1, 3])
+def test_a_label_that_runs_up_or_down_is_read_beside_upright_text(brain: httpx.Client, quarters: int) -> None:
+    lines = ["Enzymes lower the energy", "that a reaction needs to begin,", "and come out of it unchanged."]
+    page = picture(*lines, size=(900, 460))
+    label = picture("temperature", size=(320, 120)).rotate(90 * quarters, expand=True)
+    page.paste(label, (750, 60))
+    text = read(brain, encoded(page, "PNG"))
+    assert "temperature" in text
+    assert all(line in text for line in lines)
+
+
+def test_degrees_and_narrow_spaces_are_read_as_they_stand(brain: httpx.Client) -> None:
+    assert read(brain, encoded(picture("Water boils at 100 °C: note it."), "PNG")) == "Water boils at 100 °C: note it."
+
+
+def test_words_parted_at_line_ends_are_whole(brain: httpx.Client) -> None:
+    page = picture(
+        "Light is absorbed by chloro-", "phyll, and water is the re-", "actant that is split first.", size=(900, 320)
+    )
+    assert read(brain, encoded(page, "PNG")) == (
+        "Light is absorbed by chlorophyll,\nand water is the reactant\nthat is split first."
+    )
+
+
 def test_every_frame_of_a_tiff_is_a_page(brain: httpx.Client) -> None:
     frames = [picture("one page"), picture("another page")]
     data = encoded(frames[0], "TIFF", save_all=True, append_images=frames[1:])

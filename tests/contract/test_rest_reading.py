@@ -110,7 +110,35 @@ class TestSearch:
         assert len((await rest.get(path, query=question))["results"]) <= 3
 
     async def test_a_course_without_anything_has_no_results(self, rest: Rest, course: str) -> None:
-        assert await rest.get(f"/courses/{course}/search", query="cells") == {"query": "cells", "results": []}
+        answer = await rest.get(f"/courses/{course}/search", query="cells")
+        assert answer == {"query": "cells", "results": [], "next_page_token": ""}
+
+    async def test_results_go_on_page_by_page_until_all_are_told(self, rest: Rest, read: Read) -> None:
+        path, told, token = f"/courses/{read.course}/search", list[tuple[int, int]](), ""
+        while True:
+            by_query = await rest.get(path, query=QUESTION, limit=1, page_token=token)
+            body = {"query": QUESTION, "limit": 1, "page_token": token}
+            by_body = found(await rest.http.post(path, json=body))
+            assert by_query["results"] == by_body["results"]
+            told += [(each["page_number"], each["start_offset"]) for each in by_query["results"]]
+            if not (token := by_query["next_page_token"]):
+                break
+        assert told[0][0] == ANSWERING_PAGE
+        assert len(told) == len(set(told)) > 1
+
+    async def test_a_page_token_of_another_query_is_refused_both_ways(self, rest: Rest, read: Read) -> None:
+        path = f"/courses/{read.course}/search"
+        token = (await rest.get(path, query=QUESTION, limit=1))["next_page_token"]
+        for given in (token, "x"):
+            query = {"query": "another", "limit": 1, "page_token": given}
+            assert_problem(await rest.http.get(path, params=query), "PAGE_TOKEN_INVALID")
+            assert_problem(await rest.http.post(path, json=query), "PAGE_TOKEN_INVALID")
+
+    async def test_each_result_tells_its_likeness_and_how_many_say_the_same(self, rest: Rest, read: Read) -> None:
+        [best] = (await rest.get(f"/courses/{read.course}/search", query=QUESTION, limit=1))["results"]
+        assert 0 < best["score"] <= 1
+        assert -1 <= best["similarity"] <= 1
+        assert best["repeats"] == 0
 
     async def test_only_those_who_may_see_it_find_it(self, stack: LocalStack, read: Read) -> None:
         for courses, number in (({read.course: "reader"}, 1), ({"another": "editor"}, 0)):

@@ -41,7 +41,7 @@ class TestSession:
             session = found(response)
             assert session | {"expires_at": ""} == {
                 "subject": "maria", "courses": {"biology-101": "editor", "art": "reader"}, "operator": False,
-                "expires_at": "", "features": ["search"],
+                "expires_at": "", "features": ["search", "ask"],
             }  # fmt: skip
             [(name, morsel)] = cookie_of(response).items()
             assert (name, morsel["path"], morsel["samesite"].lower()) == ("materials_session", "/", "strict")

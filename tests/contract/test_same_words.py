@@ -57,6 +57,10 @@ FAILING = [
         "search {long}{long}{long}{long} -c {course}", "POST", "/courses/{course}/search", "FIELD_INVALID",
         fields=("query",), sent={"json": {"query": "x" * 600}},
     ),
+    Failing(
+        "ask {long}{long}{long}{long} -c {course}", "POST", "/courses/{course}/ask", "FIELD_INVALID",
+        fields=("question",), sent={"json": {"question": "x" * 600}},
+    ),
     Failing("list", "GET", "/materials", "TOKEN_INVALID", who="nobody"),
     Failing("list", "GET", "/materials", "TOKEN_EXPIRED", who="late"),
 ]  # fmt: skip

@@ -25,6 +25,8 @@ def test_the_demo_reads_its_own_documents_and_finds_the_right_pages(tmp_path: Pa
     assert result.returncode == 0, result.stdout + result.stderr
     assert "found on page 2 of energy-in-living-cells.pdf" in result.stdout
     assert "found on page 1 of bayes-theorem-scan.png" in result.stdout
+    assert "answered from page 2 of energy-in-living-cells.pdf" in result.stdout
+    assert "answered from page 1 of bayes-theorem-scan.png" in result.stdout
     assert "reading, 1/2 pages" in result.stdout, "progress was not shown page by page"
 
 

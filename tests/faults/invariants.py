@@ -10,7 +10,7 @@ from itertools import pairwise
 import asyncpg
 from materials.v1 import material_pb2
 
-from processor_service.passages import split_page
+from processor_service.page_passages import NEIGHBOUR_PAGES, passages_of
 from tests.faults.brain_front import CallKind
 from tests.faults.debris import no_debris
 from tests.faults.verdict import Verdict
@@ -146,7 +146,8 @@ async def _index_is_of_one_attempt(work: Workload, by_id: dict[str, asyncpg.Reco
             verdict.lost[key] = f"pages {sorted(mine)} of {wanted} are in the index"
         for number, page in mine.items():
             found = [(each["text"], each["start_offset"], each["end_offset"]) for each in passages[key, number]]
-            whole = [(each.text, each.start, each.end) for each in split_page(page["text"])]
+            before = [mine[other]["text"] for other in range(max(1, number - NEIGHBOUR_PAGES), number) if other in mine]
+            whole = [(each.text, each.start, each.end) for each in passages_of(page["text"], before)]
             if found != whole:
                 kind = verdict.doubled if len(found) > len(whole) else verdict.lost
                 kind[key] = f"page {number} has {len(found)} passages; an undisturbed run gives {len(whole)}"

@@ -22,8 +22,8 @@ from tests.faults.verdict import Verdict
 from tests.faults.workload import CourseWatcher, Upload, Workload
 from tests.local_stack import states_sent
 
-PAGE = "material_id, page_number, attempt, text, source"
-COLUMNS = "page_number, ordinal, attempt, course_id, owner_id, start_offset, end_offset, heading, text, embedding"
+PAGE = "material_id, page_number, attempt, text, source, generation"
+COLUMNS = "page_number, ordinal, attempt, course_id, owner_id, start_offset, end_offset, heading, text, embedding, generation, words"
 PASSAGE = f"material_id, {COLUMNS}"
 ANY_PASSAGE_AS = f"SELECT $1, {COLUMNS} FROM processor.passages LIMIT 1"
 
@@ -113,9 +113,7 @@ async def test_a_missing_passage_is_found(work: Workload) -> None:
 
 
 async def test_a_passage_too_many_is_found(work: Workload) -> None:
-    columns = (
-        "material_id, page_number, attempt, course_id, owner_id, start_offset, end_offset, heading, text, embedding"
-    )
+    columns = "material_id, page_number, attempt, course_id, owner_id, start_offset, end_offset, heading, text, embedding, generation, words"
     upload, verdict = await damaged(
         work,
         f"INSERT INTO processor.passages (ordinal, {columns}) SELECT ordinal + 1, {columns} FROM processor.passages"
@@ -223,7 +221,7 @@ async def test_rows_of_the_index_without_a_material_are_found(work: Workload, ki
     fence = "INSERT INTO processor.documents (material_id, attempt, purged_at) VALUES ($1, 1, {})"
     await work.stack.fetch(fence.format("NULL" if kind == "the document" else "now()"), stray)
     if kind == "pages":
-        await work.stack.fetch(f"INSERT INTO processor.pages ({PAGE}) VALUES ($1, 1, 1, '', 0)", stray)
+        await work.stack.fetch(f"INSERT INTO processor.pages ({PAGE}) VALUES ($1, 1, 1, '', 0, 1)", stray)
     if kind == "passages":
         await work.stack.fetch(f"INSERT INTO processor.passages ({PASSAGE}) {ANY_PASSAGE_AS}", stray)
     found = (await check(work)).wrong
@@ -233,7 +231,7 @@ async def test_rows_of_the_index_without_a_material_are_found(work: Workload, ki
 
 async def test_rows_of_a_deleted_material_are_found(work: Workload) -> None:
     _, upload = await deletion_watched(work)
-    _, verdict = await damaged(work, f"INSERT INTO processor.pages ({PAGE}) VALUES ($1, 1, 1, '', 0)")
+    _, verdict = await damaged(work, f"INSERT INTO processor.pages ({PAGE}) VALUES ($1, 1, 1, '', 0, 1)")
     assert verdict.wrong == [f"rows of the index without a material: ['pages of {upload.id}']"]
 
 

@@ -10,6 +10,8 @@ from PIL import Image
 from processor_service.rendering import DocumentError, DocumentRenderer, RenderedPage, RenderLimits
 
 ROOT = Path(__file__).resolve().parents[2]
+#: Every page of a PDF is drawn, those that have a text of their own too.
+PICTURES = RenderLimits(text_layers=False)
 PDF, PNG, JPEG, TIFF, WEBP = "application/pdf", "image/png", "image/jpeg", "image/tiff", "image/webp"
 
 

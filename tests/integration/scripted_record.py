@@ -15,7 +15,8 @@ from servicekit.channels import Peer
 
 
 class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
-    """`refuses` ends every ReportProcessor with that code; `refusal` is the answer to a claim while not paused.
+    """`refuses` ends every ReportProcessor with that code; `refusal` is the answer to a claim while not paused,
+    unless `grants` is; `yields` are the materials that processors hear have had their turn.
 
     `claims` has the ids of the materials asked for, `told` what processors said.
     """
@@ -26,6 +27,8 @@ class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
         self.refuses: grpc.StatusCode | None = None
         self.told: asyncio.Queue[pb.ReportProcessorRequest] = asyncio.Queue()
         self.claims: list[str] = []
+        self.yields: list[str] = []
+        self.grants: pb.ClaimMaterialResponse | None = None
 
     async def next_told(self) -> pb.ReportProcessorRequest:
         """What a processor says next."""
@@ -36,10 +39,12 @@ class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
         self.told.put_nowait(request)
         if self.refuses is not None:
             await context.abort(self.refuses, "as the test says")
-        return pb.ReportProcessorResponse(paused=self.paused)
+        return pb.ReportProcessorResponse(paused=self.paused, yield_material_ids=self.yields)
 
     async def ClaimMaterial(self, request: Any, context: Any) -> pb.ClaimMaterialResponse:
         self.claims.append(request.material_id)
+        if self.grants is not None:
+            return self.grants
         refusal = pb.CLAIM_REFUSAL_PAUSED if self.paused else self.refusal
         # Also a number without a name, as a newer Status would send it.
         return pb.ClaimMaterialResponse(refusal=refusal)  # type: ignore[arg-type]

@@ -16,6 +16,7 @@ from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
 from processor_service.breaker import BrainBreaker, BreakerState
+from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
 from processor_service.worker import Worker
 from servicekit.durable_consumer import Again, Done, DurableConsumer, Outcome
@@ -69,7 +70,8 @@ async def bench() -> AsyncIterator[Bench]:
     gate = WorkGate(breaker)
     async with scripted_record() as (record, peer):
         nobody: object = None
-        worker = Worker(peer, nobody, nobody, gate, worker_id="worker-1", attempt_timeout=60)  # type: ignore[arg-type]
+        turns = TurnTaking(lambda _: None)
+        worker = Worker(peer, nobody, nobody, gate, turns, worker_id="worker-1", attempt_timeout=60)  # type: ignore[arg-type]
         yield Bench(worker, record, breaker, gate)
 
 

@@ -12,7 +12,9 @@ from materials.v1 import status_service_pb2
 from structlog.testing import capture_logs
 
 from processor_service.breaker import BrainBreaker
+from processor_service.fair_slots import TurnOver
 from processor_service.fleet_member import FleetMember
+from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
 from tests.integration.scripted_record import ScriptedRecord, scripted_record
 
@@ -24,6 +26,8 @@ class Fleet:
     record: ScriptedRecord
     breaker: BrainBreaker
     gate: WorkGate
+    turns: TurnTaking
+    evicted: list[str]
     member: FleetMember
     tasks: asyncio.TaskGroup
 
@@ -37,8 +41,12 @@ async def fleet() -> AsyncIterator[Fleet]:
     async with scripted_record() as (record, peer), asyncio.TaskGroup() as tasks:
         breaker = BrainBreaker(away, on_change=lambda _: member.tell_at_once())
         gate = WorkGate(breaker)
-        member = FleetMember(peer, gate, worker_id="worker-1", slots=4, busy=lambda: 3, brain=lambda: breaker.state)
-        yield Fleet(record, breaker, gate, member, tasks)
+        evicted: list[str] = []
+        turns = TurnTaking(evicted.append)
+        member = FleetMember(
+            peer, gate, turns, worker_id="worker-1", slots=4, busy=lambda: 3, brain=lambda: breaker.state
+        )
+        yield Fleet(record, breaker, gate, turns, evicted, member, tasks)
         await member.stop()
 
 
@@ -108,3 +116,27 @@ async def test_last_words_that_nobody_hears_do_not_keep_it(fleet: Fleet) -> None
     with capture_logs() as logs:
         await fleet.member.stop()
     assert [entry["code"] for entry in logs] == ["PERMISSION_DENIED"]
+
+
+async def test_what_has_had_its_turn_is_known_until_status_no_longer_says_so(fleet: Fleet) -> None:
+    fleet.record.yields = ["book-1", "book-2"]
+    await fleet.member.start(fleet.tasks)
+    async with asyncio.timeout(SECONDS):
+        while set(fleet.evicted) != {"book-1", "book-2"}:
+            await fleet.record.next_told()
+    for book in fleet.record.yields:
+        with pytest.raises(TurnOver):
+            fleet.turns.check(book)
+    fleet.turns.begun("book-2")
+    fleet.turns.check("book-2")  # another attempt
+    fleet.turns.check("note")
+    fleet.record.yields = []
+    fleet.member.tell_at_once()
+    async with asyncio.timeout(SECONDS):
+        while True:
+            await fleet.record.next_told()
+            try:
+                fleet.turns.check("book-1")
+                return
+            except TurnOver:
+                fleet.member.tell_at_once()

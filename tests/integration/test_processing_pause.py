@@ -88,7 +88,7 @@ async def test_what_is_uploaded_in_a_pause_waits_untouched_and_is_read_at_the_fi
     materials = [await paused.client.upload(f"note {n}".encode(), course=unique_course()) for n in range(6)]
     queue = await paused.heard_again()
     assert (queue.waiting, queue.working, queue.pause.reason) == (6, 0, "a new model")
-    assert {(processor.slots, processor.busy) for processor in queue.processors} == {(2, 0)}
+    assert {(processor.slots, processor.busy) for processor in queue.processors} == {(4, 0)}
     assert {processor.brain for processor in queue.processors} == {pb.BREAKER_STATE_CLOSED}
     for material in materials:
         now = await paused.client.get(material.id)

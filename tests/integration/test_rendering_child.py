@@ -16,7 +16,7 @@ import pytest
 from PIL import Image
 
 from processor_service.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
-from tests.integration.rendered_documents import PDF, PNG, ROOT, TIFF, image_of, opened, pdf_of, refusal
+from tests.integration.rendered_documents import PDF, PICTURES, PNG, ROOT, TIFF, image_of, opened, pdf_of, refusal
 
 
 def child_of(renderer: DocumentRenderer) -> int:
@@ -43,7 +43,7 @@ async def end_of(pid: int) -> None:
 
 @contextlib.asynccontextmanager
 async def three_pages(path: Path, call_seconds: float = 60.0) -> AsyncIterator[DocumentRenderer]:
-    async with DocumentRenderer(call_seconds=call_seconds) as renderer:
+    async with DocumentRenderer(PICTURES, call_seconds=call_seconds) as renderer:
         await renderer.open(path, PDF)
         yield renderer
 
@@ -239,9 +239,10 @@ async def test_what_a_library_prints_does_not_reach_the_protocol(file: Callable[
         stdout=asyncio.subprocess.PIPE,
         stderr=asyncio.subprocess.PIPE,
     )
-    request = {"call": "open", "path": str(file(b"text")), "media_type": "text/plain", "limits": {}}
+    request = {"call": "open", "path": str(file(b"text")), "media_type": "text/plain", "limits": {}, "cpu_seconds": 10}
     encoded = json.dumps(request).encode()
     output, errors = await process.communicate(struct.pack(">II", len(encoded), 0) + encoded)
-    assert output == struct.pack(">II", 12, 0) + b'{"pages": 1}'
+    assert struct.unpack(">II", output[:8]) == (len(output) - 8, 0)
+    assert json.loads(output[8:])["pages"] == 1
     assert errors == b"noise\nmore noise"
     assert process.returncode == 0

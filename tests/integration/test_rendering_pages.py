@@ -11,16 +11,14 @@ from PIL import Image, ImageDraw
 
 from processor_service.document_pages import fit_scale, split_text
 from processor_service.rendering import DocumentRenderer, RenderedPage, RenderLimits
-from tests.integration.rendered_documents import JPEG, PDF, PNG, ROOT, TIFF, WEBP, first_page, image_of, opened, pdf_of
-
-SAMPLE = ROOT.parent / "shared" / "samples" / "machine-learning-cheatsheet-en.pdf"
+from tests.integration.rendered_documents import JPEG, PDF, PICTURES, PNG, TIFF, WEBP, first_page, image_of, opened, pdf_of
 
 
 # --- PDF ---------------------------------------------------------------------------------------------------------
 
 
 async def test_each_page_of_a_pdf_is_drawn_at_300_dpi(file: Callable[[bytes], Path]) -> None:
-    async with DocumentRenderer() as renderer:
+    async with DocumentRenderer(PICTURES) as renderer:
         info = await renderer.open(file(pdf_of("one", "", "three")), PDF)
         assert info.pages == 3
         images = [opened(await renderer.render(page)) for page in (0, 1, 2)]
@@ -32,8 +30,8 @@ async def test_each_page_of_a_pdf_is_drawn_at_300_dpi(file: Callable[[bytes], Pa
 
 
 async def test_a_page_without_colour_is_gray_and_one_with_colour_keeps_it(file: Callable[[bytes], Path]) -> None:
-    assert opened(await first_page(file(pdf_of("black")), PDF)).mode == "L"
-    red = opened(await first_page(file(pdf_of("red", colour=255)), PDF))
+    assert opened(await first_page(file(pdf_of("black")), PDF, PICTURES)).mode == "L"
+    red = opened(await first_page(file(pdf_of("red", colour=255)), PDF, PICTURES))
     assert red.mode == "RGB"
     assert (255, 0, 0) in {colour for _, colour in red.getcolors(maxcolors=1 << 24) or []}
 
@@ -59,13 +57,12 @@ def test_a_fitted_scale_never_gives_more_pixels_than_allowed(size: tuple[float, 
 
 
 async def test_an_encrypted_pdf_with_an_empty_user_password_opens(file: Callable[[bytes], Path]) -> None:
-    assert opened(await first_page(file(pdf_of("open to all", password="")), PDF)).width == 2481
+    assert opened(await first_page(file(pdf_of("open to all", password="")), PDF, PICTURES)).width == 2481
 
 
-@pytest.mark.skipif(not SAMPLE.exists(), reason="sample documents are not there")
-async def test_a_real_course_document_is_drawn_whole() -> None:
-    async with DocumentRenderer() as renderer:
-        assert (await renderer.open(SAMPLE, PDF)).pages == 16
+async def test_a_real_course_document_is_drawn_whole(samples: Path) -> None:
+    async with DocumentRenderer(PICTURES) as renderer:
+        assert (await renderer.open(samples / "machine-learning-cheatsheet-en.pdf", PDF)).pages == 16
         for page in range(16):
             image = opened(await renderer.render(page))
             assert image.size == (3301, 2550)

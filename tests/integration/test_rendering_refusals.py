@@ -10,7 +10,7 @@ import pytest
 from PIL import Image
 
 from processor_service.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
-from tests.integration.rendered_documents import JPEG, PDF, PNG, TIFF, WEBP, image_of, opened, pdf_of, refusal
+from tests.integration.rendered_documents import JPEG, PDF, PICTURES, PNG, TIFF, WEBP, image_of, opened, pdf_of, refusal
 
 
 async def test_a_pdf_that_needs_a_password_is_refused_as_encrypted(file: Callable[[bytes], Path]) -> None:
@@ -51,7 +51,7 @@ async def test_a_damaged_document_is_refused_as_corrupt_without_telling_its_path
 async def test_a_page_that_does_not_exist_is_an_error_and_the_next_call_still_works(
     file: Callable[[bytes], Path],
 ) -> None:
-    async with DocumentRenderer() as renderer:
+    async with DocumentRenderer(PICTURES) as renderer:
         await renderer.open(file(pdf_of("one")), PDF)
         with pytest.raises(DocumentError, match="damaged"):
             await renderer.render(1)

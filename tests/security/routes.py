@@ -22,6 +22,7 @@ ROUTES = {
     "POST /courses/{course_id}/materials:retry-failed": Access.WRITE,
     "GET /courses/{course_id}/search": Access.OWN,
     "POST /courses/{course_id}/search": Access.OWN,
+    "POST /courses/{course_id}/ask": Access.OWN,
     "GET /courses/{course_id}/events": Access.OWN,
     "GET /materials": Access.OWN,
     "GET /materials/{material_id}": Access.READ,
@@ -45,6 +46,7 @@ BODIES: dict[str, dict[str, Any]] = {
     "POST /courses/{course_id}/materials:retry-failed": {"json": {}},
     "POST /courses/{course_id}/search": {"json": {"query": "cells"}},
     "GET /courses/{course_id}/search": {"params": {"query": "cells"}},
+    "POST /courses/{course_id}/ask": {"json": {"question": "what do cells do?"}},
     "POST /tickets": {"json": {"purpose": "sign-in"}},
 }
 

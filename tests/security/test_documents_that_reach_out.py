@@ -16,7 +16,7 @@ from materials.v1 import processor_service_pb2 as pb
 from PIL import Image
 
 from processor_service.rendering import DocumentRenderer
-from tests.integration.rendered_documents import PDF, opened
+from tests.integration.rendered_documents import PDF, PICTURES, opened
 from tests.local_stack import Client
 from tests.security import reaching_pdfs
 
@@ -71,9 +71,12 @@ async def listener() -> AsyncIterator[Listener]:
 async def test_drawing_it_runs_nothing_and_fetches_nothing(made: Made, listener: Listener, tmp_path: Path) -> None:
     marker, path = tmp_path / "marker", tmp_path / "document"
     path.write_bytes(made(listener.url.encode(), marker))
-    async with DocumentRenderer() as renderer:
+    async with DocumentRenderer(PICTURES) as renderer:
         assert (await renderer.open(path, PDF)).pages == 1
         assert ink(opened(await renderer.render(0))) > 1_000, "its line is not on the page"
+    async with DocumentRenderer() as renderer:
+        await renderer.open(path, PDF)
+        assert (await renderer.render(0)).text in (None, reaching_pdfs.LINE)
     assert listener.connections == 0
     assert list(tmp_path.iterdir()) == [path]
 
@@ -85,7 +88,7 @@ async def test_a_file_of_this_machine_is_not_drawn(tmp_path: Path) -> None:
     for place in (secret, tmp_path / "nothing here"):
         path = tmp_path / "document"
         path.write_bytes(reaching_pdfs.local_file(place))
-        async with DocumentRenderer() as renderer:
+        async with DocumentRenderer(PICTURES) as renderer:
             await renderer.open(path, PDF)
             drawn.append(opened(await renderer.render(0)))
     assert ink(drawn[0]) == ink(drawn[1]) > 1_000

@@ -1,7 +1,7 @@
 """Instructions in a document and in its name: they are text, and all that becomes of text is that it is kept, found and quoted.
 
-The system does not answer questions yet, it only searches. So what holds today is that nothing reads a document as anything but text: it comes back as it was,
-and neither other materials nor other courses come with it. That an answer keeps to the document, too, cannot be tried before there are answers.
+Nothing reads a document as anything but text: it comes back as it was, and neither other materials nor other courses come with it. That answers keep to their
+documents, too, is in `test_planted_instructions`.
 """
 
 from __future__ import annotations

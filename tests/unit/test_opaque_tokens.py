@@ -10,7 +10,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from status_service.opaque_tokens import OpaqueTokens
+from servicekit.opaque_tokens import OpaqueTokens
 
 TOKENS = OpaqueTokens("secret-of-the-services")
 CONTENT = st.dictionaries(

@@ -18,8 +18,9 @@ from processor_service.brain_errors import (
     BrainUnavailable,
     BreakerOpen,
 )
+from processor_service.fair_slots import TurnOver
 from processor_service.index_store import FencedOut
-from processor_service.outcomes import WAITING_FOR_BRAIN, ObjectChanged, report_of
+from processor_service.outcomes import OTHERS_WAIT, WAITING_FOR_BRAIN, ObjectChanged, report_of
 from processor_service.rendering import DocumentError, DocumentReason
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.object_store import ObjectMissing
@@ -36,6 +37,10 @@ def reason_and_transience(error: Exception) -> tuple[str, bool]:
 
 def test_brain_that_is_known_to_be_away_costs_the_material_nothing() -> None:
     assert report_of(BreakerOpen("away")).report == pb.HandBack(message=WAITING_FOR_BRAIN)
+
+
+def test_material_that_has_had_its_turn_is_handed_back_at_no_cost() -> None:
+    assert report_of(TurnOver()).report == pb.HandBack(message=OTHERS_WAIT)
 
 
 @pytest.mark.parametrize(
@@ -102,6 +107,7 @@ def test_what_is_away_on_our_side_is_never_a_permanent_failure(error: ServiceErr
         (BrainFailed("500"), False),
         (DocumentError(DocumentReason.FILE_CORRUPT, "open it", permanent=True), False),
         (BreakerOpen("away"), False),
+        (TurnOver(), False),
     ],
 )
 def test_only_what_the_table_does_not_expect_is_unforeseen(error: Exception, unforeseen: bool) -> None:

@@ -96,6 +96,36 @@ def test_a_table_of_short_cells_is_read_row_by_row() -> None:
     assert reading_order(shuffled(boxes)).split() == [box.text for box in boxes]
 
 
+def test_a_table_of_long_cells_is_read_row_by_row() -> None:
+    widths = [(200, 700), (330, 480), (260, 610), (240, 350), (420, 800), (220, 500)]
+    boxes = [
+        line(f"r{row}c{column}", left=50 + 500 * column, row=row * 1.5, width=width)
+        for row, cells in enumerate(widths)
+        for column, width in enumerate(cells)
+    ]
+    assert reading_order(shuffled(boxes)).split() == [box.text for box in boxes]
+
+
+def test_columns_of_prose_whose_lines_are_at_the_same_heights_are_no_table() -> None:
+    widths = [590, 600, 575, 598, 585, 240]
+    boxes = [
+        line(f"c{column}r{row}", left=50 + 670 * column, row=row, width=width)
+        for column in (0, 1)
+        for row, width in enumerate(widths)
+    ]
+    assert reading_order(shuffled(boxes)).split() == [box.text for box in boxes]
+
+
+def test_a_mark_found_apart_from_its_word_is_put_back_and_one_further_off_is_not() -> None:
+    boxes = [
+        line("twelve percent", left=50, row=0, width=300),
+        line(",", left=352, row=0, width=12),
+        line("then", left=380, row=0, width=80),
+        line("?", left=700, row=0, width=20),
+    ]
+    assert reading_order(shuffled(boxes)) == "twelve percent, then ?"
+
+
 def test_a_tilted_scan_reads_as_a_straight_one() -> None:
     left = [line(f"left {row}", left=50, row=row) for row in range(8)]
     right = [line(f"right {row}", left=1500, row=row) for row in range(8)]

@@ -145,7 +145,7 @@ def test_users_key_may_not_be_the_services_key(
 def test_empty_variable_is_as_good_as_none(monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]) -> None:
     settings = load(monkeypatch, ProcessorSettings, AI_BRAIN_CA_FILE="", PROCESSOR_SLOTS="")
     assert isinstance(settings, ProcessorSettings)
-    assert (settings.ai_brain_ca_file, settings.processor_slots) == (None, 2)
+    assert (settings.ai_brain_ca_file, settings.processor_slots) == (None, 4)
     [line] = problems(monkeypatch, capsys, STATUS_DATABASE_URL="")
     assert line.startswith("settings: STATUS_DATABASE_URL: ")
 

@@ -69,6 +69,7 @@ def test_claim_of_a_waiting_material_gives_a_lease_and_the_next_attempt_number()
         "lease_worker": "worker-9",
         "lease_claim_id": "claim-9",
         "lease_expires_at": LEASE_END,
+        "claimed_at": NOW,
     }
     assert decision.transition == Transition(PENDING, PROCESSING, "claimed", "worker-9", 0, "", 1)
 

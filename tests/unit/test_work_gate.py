@@ -89,3 +89,17 @@ async def test_a_pause_that_comes_while_the_brain_is_away_holds_those_who_wait_f
     assert not await settled(waiting)
     gate.set_paused(False)
     await asyncio.wait_for(waiting, 10)
+
+
+async def test_brain_that_embeds_is_waited_for_too(brain: BrainOnDemand) -> None:
+    reads = BrainBreaker(brain.probe)
+    gate = WorkGate(reads)
+    await brain.breaker.check()
+    assert gate.is_open, "the index in use does not need it"
+    gate.embed_by(brain.breaker)
+    assert not gate.is_open
+    waiting = asyncio.create_task(gate.wait_open())
+    assert not await settled(waiting)
+    brain.back.set()
+    await waiting
+    assert gate.is_open

@@ -9,7 +9,11 @@ from typing import Any
 import pytest
 from playwright.async_api import Browser, async_playwright, expect
 
+from tests.contract.answer_script import AnswerScript
+from tests.contract.gateway_process import started_gateway
+from tests.contract.scripted_services import scripted_services
 from tests.local_stack import LocalStack, unique_course
+from tests.web.answering import Answering
 from tests.web.chromium import ARGUMENTS, NOT_FOUND, browser_environment, find_chromium
 from tests.web.course_page import CoursePage
 from tests.web.web_documents import LIGHT, MEIOSIS, MITOSIS, pdf
@@ -42,13 +46,14 @@ def gateway_url(stack: LocalStack) -> str:
 
 @pytest.fixture
 async def open_page(browser: Browser, stack: LocalStack, gateway_url: str) -> AsyncIterator[OpenPage]:
-    """Opens a tab of its own profile; named arguments are those of the profile (`viewport`, `color_scheme`, …) and the person's `token`."""
+    """Opens a tab of its own profile; named arguments are those of the profile (`viewport`, `color_scheme`, …), the person's `token`, and another gateway's
+    `url`."""
     opened: list[CoursePage] = []
 
-    async def open_one(*, token: str | None = None, **profile: Any) -> CoursePage:
+    async def open_one(*, token: str | None = None, url: str | None = None, **profile: Any) -> CoursePage:
         context = await browser.new_context(**{"viewport": DESKTOP, **profile})
         context.set_default_timeout(PATIENCE_MS)
-        tab = CoursePage(await context.new_page(), gateway_url, token or stack.facts["token"])
+        tab = CoursePage(await context.new_page(), url or gateway_url, token or stack.facts["token"])
         tab.watch()
         opened.append(tab)
         return tab
@@ -64,6 +69,16 @@ async def open_page(browser: Browser, stack: LocalStack, gateway_url: str) -> As
 async def tab(open_page: OpenPage) -> CoursePage:
     """One tab on a desktop's screen, as the demo user."""
     return await open_page()
+
+
+@pytest.fixture(scope="session")
+async def answering(stack: LocalStack) -> AsyncIterator[Answering]:
+    """A gateway whose Processor answers as a test says."""
+    async with (
+        scripted_services(script := AnswerScript()),
+        started_gateway(stack, {"processor": script.address}, EVENT_KEEPALIVE_SECONDS="0.2") as gateway,
+    ):
+        yield Answering(script, f"http://{gateway.address}")
 
 
 @pytest.fixture(scope="session")

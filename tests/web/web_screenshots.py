@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import os
 from collections.abc import Awaitable, Callable
 from datetime import UTC, datetime, timedelta
@@ -11,7 +12,9 @@ from typing import Any
 import pytest
 from playwright.async_api import Page, expect
 
+from tests.contract.answer_script import AnswerScript, brain_away, end, part, sources
 from tests.local_stack import LocalStack, unique_course
+from tests.web.answering import Answering, ask, script_material, three_sources
 from tests.web.conftest import DESKTOP, OpenPage
 from tests.web.course_page import CoursePage
 from tests.web.scripted_feed import EVENTS, material, script_feed
@@ -68,6 +71,40 @@ async def looking_around(tab: CoursePage, shoot: Shoot, course: str) -> None:
     await shoot("history")
 
 
+async def asking(tab: CoursePage, shoot: Shoot, script: AnswerScript) -> None:
+    page, more = tab.page, asyncio.Event()
+    await script_material(page)
+    await tab.open("biology-101")
+    await page.click("#mode-ask")
+    await shoot("ask")
+    script.steps = (
+        three_sources(), part("Siblings differ because of meiosis, which makes egg and sperm cells. ", 1), more,
+        part("In it the number of chromosomes is halved, and crossing over mixes what is on them. ", 1, 3),
+        part("Mitosis, on the other hand, gives each daughter cell a complete set.", 2), end(left_out=1),
+    )  # fmt: skip
+    await ask(page)
+    await expect(page.locator(".citation")).to_have_count(1)
+    await shoot("ask-streaming")
+    more.set()
+    await expect(page.locator("#answer-note")).not_to_be_empty()
+    await shoot("ask-answered")
+    await page.locator(".citation").first.click()
+    await expect(page.locator("#sheet-text mark")).to_be_visible()
+    await shoot("ask-passage")
+    await page.keyboard.press("Escape")
+    for name, steps in (
+        ("quotes", (three_sources(), part("Crossing over is why siblings differ.", 1), end(model="extractive/minilm"))),
+        ("nothing", (sources(), end("NOTHING_FOUND"))),
+        ("unsupported", (three_sources(), end("UNSUPPORTED"))),
+        ("away", (brain_away(),)),
+        ("broke-off", (three_sources(), part("Siblings differ because of ", 1), brain_away())),
+    ):
+        script.steps = steps
+        await page.press("#query", "Enter")
+        await expect(page.locator("#answer-note")).not_to_be_empty()
+        await shoot(f"ask-{name}")
+
+
 async def working(tab: CoursePage, shoot: Shoot) -> None:
     page = tab.page
     await tab.open("biology-101-empty")
@@ -116,19 +153,40 @@ async def uploading(page: Page) -> None:
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 @pytest.mark.parametrize(("device", "screen"), [("desktop", DESKTOP), ("phone", PHONE)])
 async def test_pictures(
-    stack: LocalStack, open_page: OpenPage, device: str, screen: dict[str, int], scheme: str
+    stack: LocalStack,
+    open_page: OpenPage,
+    device: str,
+    screen: dict[str, int],
+    scheme: str,
 ) -> None:
     directory = Path(DIRECTORY)
     directory.mkdir(parents=True, exist_ok=True)
-    tab = await open_page(viewport=screen, color_scheme=scheme, has_touch=device == "phone", device_scale_factor=1)
+    profile: dict[str, Any] = {
+        "viewport": screen, "color_scheme": scheme, "has_touch": device == "phone", "device_scale_factor": 1,
+    }  # fmt: skip
+    tab = await open_page(**profile)
+    await looking_around(tab, pictures(tab, directory / f"{device}-{scheme}"), await course_to_search(stack))
+    await working(tab, pictures(tab, directory / f"{device}-{scheme}"))
 
+
+def pictures(tab: CoursePage, beginning: Path) -> Shoot:
     async def shoot(name: str) -> None:
         await tab.page.mouse.move(0, 0)
         await tab.page.wait_for_timeout(500)  # For what moves to come to rest.
-        await tab.page.screenshot(path=directory / f"{device}-{scheme}-{name}.png")
+        await tab.page.screenshot(path=f"{beginning}-{name}.png")
 
-    await looking_around(tab, shoot, await course_to_search(stack))
-    await working(tab, shoot)
+    return shoot
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize(("device", "screen"), [("desktop", DESKTOP), ("phone", PHONE)])
+async def test_pictures_of_answers(
+    open_page: OpenPage, answering: Answering, device: str, screen: dict[str, int], scheme: str
+) -> None:
+    directory = Path(DIRECTORY)
+    directory.mkdir(parents=True, exist_ok=True)
+    tab = await open_page(url=answering.url, viewport=screen, color_scheme=scheme, has_touch=device == "phone")
+    await asking(tab, pictures(tab, directory / f"{device}-{scheme}"), answering.begin())
 
 
 CELL_CYCLE = """The cell cycle

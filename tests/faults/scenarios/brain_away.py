@@ -15,7 +15,7 @@ from tests.faults.invariants import PROCESSING, check
 from tests.faults.scenario import scenario
 from tests.faults.workload import Upload, Workload
 
-SLOTS = 2  # PROCESSOR_SLOTS of the one replica; a note is one call at a time
+SLOTS = 4  # PROCESSOR_SLOTS of the one replica; a note is one call at a time
 SERVING = health_pb2.HealthCheckResponse.SERVING
 NOT_SERVING = health_pb2.HealthCheckResponse.NOT_SERVING
 
