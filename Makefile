@@ -16,7 +16,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Through the environment, so that no character of a file name means anything to make or the shell.
 export DEMO_FILE := $(value FILE)
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast faults soak browser lint format protos install lock clean
+.PHONY: help demo run test test-fast faults soak quality browser lint format protos install lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -38,6 +38,9 @@ faults: install ## break the real stack in every known way, check that nothing i
 
 soak: install ## thousands of materials under random kills (MINUTES=10 MATERIALS=10000)
 	@$(BIN)/python -m tests.faults.soak --minutes $(or $(MINUTES),10) --materials $(or $(MATERIALS),10000) $(ARGS)
+
+quality: install ## measure reading, search and answers against their floors, on known pages and real documents (ARGS, see --help)
+	@$(BIN)/python -m tests.quality $(ARGS)
 
 browser: install ## unpack a Chromium for the tests of the page into .local/browser, where none is installed (needs npm)
 	@$(BIN)/python -m tests.web.unpack_browser

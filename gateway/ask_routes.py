@@ -28,15 +28,30 @@ log = structlog.get_logger()
 
 router = APIRouter(tags=["search"], route_class=CallerFirst)
 
-_SHOWN = (
-    'event: sources\ndata: [{"number": 1, "material_name": "cells.pdf", "page_number": 4, ...}]\n\n'
-    'event: part\ndata: {"text": "Mitochondria make ATP.", "citations": [1]}\n\n'
-    'event: end\ndata: {"outcome": "answered", "model": "llama3.1:8b", "sentences_left_out": 0}\n\n'
-)
+#: One event. Each is data of JSON under its name.
+_EVENT: dict[str, Any] = {
+    "type": "object",
+    "description": "one event of the stream",
+    "properties": {
+        "event": {
+            "enum": ["sources", "part", "end", "error"],
+            "description": "once, first; none, one or more; once, last; or problem details in the place of the end",
+        },
+        "data": {
+            "type": "string",
+            "description": "JSON: of `Answer` its `sources`; one of its `parts`; the rest of it",
+        },
+    },
+    "required": ["event", "data"],
+    "examples": [
+        {"event": "part", "data": '{"text": "Mitochondria make ATP. ", "citations": [1]}'},
+        {"event": "end", "data": '{"outcome": "answered", "model": "llama3.1:8b", "sentences_left_out": 0}'},
+    ],
+}
 _ANSWER: dict[int | str, dict[str, Any]] = {
     200: {
         "description": "server-sent events, or JSON for `Accept: application/json`",
-        "content": {MEDIA_TYPE: {"schema": {"type": "string", "examples": [_SHOWN]}}},
+        "content": {MEDIA_TYPE: {"schema": _EVENT}},
     }
 }
 

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 _LONG = 320
 _SHORT_LINE = 60
 
-_MARKER = re.compile(r"^\s*(\[\d+\])\s*(?:\(.*\)(?=\s*:?\s*$)|\([^)\n]*\))?\s*:?\s*")
+_MARKER = re.compile(r"^\s*(\[\d+\])[ \t]*(?:\(\".*\)(?=[ \t]*:?[ \t]*$)|\([^)\n]*\))?[ \t]*:?[ \t]*", re.MULTILINE)
 _QUOTED = re.compile(r"^[ \t]*>[ \t]?", re.MULTILINE)
 _BULLET = re.compile(r"^\s*(?:[❒❑□▪■●•◦‣➢➤✓–*+-]|\(?\d{1,2}[.)]|\(?[a-z]\))\s+")
 _MARKDOWN_HEADING = re.compile(r"^\s*#{1,6}\s+(.*\S)")
@@ -22,6 +22,7 @@ _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:[^\W\d_]|[a-z](?:\.\s?[a-z])+|etc|vs|cf|figs?|eqs?|no|nr|dr|prof|mrs?|ms|st|resp|bzw|vgl|abb|sec|vol|pp|al|ej)$",
     re.IGNORECASE,
 )
+_FACTORIAL = re.compile(r"(?:^|[\s(=+*/·−-])\w$|[\d)]$")
 
 
 @dataclass(frozen=True)
@@ -96,7 +97,7 @@ def _split(block: list[str]) -> list[str]:
     pieces: list[str] = []
     start = 0
     for end in _END.finditer(text):
-        if end[0][0] == "." and _goes_on(text, end):
+        if _goes_on(text, end):
             continue
         pieces.append(text[start : end.end()].strip())
         start = end.end()
@@ -109,9 +110,12 @@ def _split(block: list[str]) -> list[str]:
 
 
 def _goes_on(text: str, end: re.Match[str]) -> bool:
-    """Whether a full stop is that of an abbreviation or a number."""
+    """Whether a full stop is that of an abbreviation or a number, or an exclamation mark that of a factorial."""
+    before = text[max(0, end.start() - 12) : end.start()]
+    if end[0][0] == "!":
+        return bool(_FACTORIAL.search(before))
     after = text[end.end() :].lstrip()[:1]
-    return after.islower() or bool(_ABBREVIATION.search(text[max(0, end.start() - 12) : end.start()]))
+    return end[0][0] == "." and (after.islower() or bool(_ABBREVIATION.search(before)))
 
 
 def _of_lines(text: str) -> list[str]:

@@ -33,6 +33,7 @@ _ABBREVIATION = re.compile(
     r"(?:^|[\s(])(?:\w|\d{1,2}|[a-z](?:\.\s?[a-z])+|etc|vs|cf|fig|figs|eq|eqs|no|nr|dr|prof|mr|mrs|ms|st|approx|resp|bzw|vgl|abb|sec|ch|vol|pp|al|ej|núm)$",
     re.IGNORECASE,
 )
+_FACTORIAL = re.compile(r"(?:^|[\s(=+*/·−-])\w$|[\d)]$")
 _LINE_START = re.compile(r"^(?:>\s*)?(?:answer|antwort|respuesta|réponse)\s*:\s*", re.IGNORECASE)
 _BULLET = re.compile(r"^\s*(?:[-*•–]|\d{1,2}[.)])\s+")
 _NOT_HELD_WORDS = normal_words(NOT_HELD)
@@ -165,10 +166,13 @@ def _sentence_bounds(text: str) -> tuple[list[int], list[int]]:
 
 
 def _is_end(text: str, stop: re.Match[str]) -> bool:
+    before = text[max(0, stop.start() - 12) : stop.start()]
+    if stop[0][0] == "!":
+        return not _FACTORIAL.search(before)
     if stop[0][0] != ".":
         return True
     after = text[stop.end() :].lstrip()[:1]
-    return not after.islower() and not (after and _ABBREVIATION.search(text[max(0, stop.start() - 12) : stop.start()]))
+    return not after.islower() and not (after and _ABBREVIATION.search(before))
 
 
 def _shown(text: str) -> str:

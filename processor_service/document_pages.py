@@ -12,7 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
-from processor_service.upright import upright
+from processor_service.upright import for_reading
 
 if TYPE_CHECKING:
     from PIL import Image
@@ -113,7 +113,7 @@ class ImagePages:
         scale = fit_scale(width, height, self._limits.max_page_pixels, most=1.0)
         if scale < 1.0:
             image = image.resize((math.ceil(width * scale), math.ceil(height * scale)), reducing_gap=2.0)
-        return encode_png(upright(image, self._limits.max_page_pixels), self._limits)
+        return encode_png(for_reading(image, self._limits.max_page_pixels), self._limits)
 
     def _count_frames(self) -> int:
         # Not `n_frames`, which walks all the directories of the file, be they a million.

@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Sequence
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -88,16 +88,19 @@ class Following:
 
     async def _there(self, material_id: UUID, page_number: int, *, whole: bool) -> AsyncIterator[PageText]:
         """The finished pages from one on: up to the first that is missing, or past it when there will be no more."""
-        expected = page_number
         while True:
-            pages = await self._index.pages_from(material_id, expected)
-            for page in pages:
-                if page.page_number != expected and not whole:
-                    return
+            pages = await self._index.pages_from(material_id, page_number)
+            ready = pages if whole else without_gap(pages, page_number)
+            for page in ready:
                 yield page
-                expected = page.page_number + 1
-            if len(pages) < PAGE_ROWS:
+            if len(ready) < PAGE_ROWS:
                 return
+            page_number = ready[-1].page_number + 1
+
+
+def without_gap(pages: Sequence[PageText], first: int) -> list[PageText]:
+    """Of pages in order, those from `first` to the last before a missing one."""
+    return [page for number, page in enumerate(pages, start=first) if page.page_number == number]
 
 
 class _Watch:

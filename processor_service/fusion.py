@@ -14,7 +14,7 @@ from typing import Generic, TypeVar
 Key = TypeVar("Key", bound=Hashable)
 
 #: How slowly a place loses its worth: the smaller, the more the first places count.
-K = 20
+K = 60
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,7 +1,8 @@
 """An uploaded PDF as pages: the text that a page has, or its picture drawn by PDFium. Runs in the rendering child only.
 
-A page gives its text when `text_layer_check` finds nothing against it; it is then not drawn at all. PDFium draws what a page shows and nothing else happens: scripts and actions need a form environment, which is never made, and nothing outside the file is
-ever fetched. The library is imported where it is used, as in `document_pages`.
+A page gives its text when `text_layer_check` finds nothing against it; it is then not drawn at all. PDFium draws what a page shows and nothing else happens:
+scripts and actions need a form environment, which is never made, and nothing outside the file is ever fetched. The library is imported where it is used, as in
+`document_pages`.
 """
 
 from __future__ import annotations
@@ -19,11 +20,12 @@ from processor_service.document_pages import (
     fit_scale,
     flatten,
 )
-from processor_service.pdf_text import PageObjects, read_characters, read_objects
+from processor_service.pdf_objects import PageObjects, read_objects
+from processor_service.pdf_text import read_characters
 from processor_service.text_layer_check import LayerFacts, Verdict, judge
 from processor_service.text_layout import TooManyRuns, page_text
 from processor_service.text_mending import mend
-from processor_service.upright import upright
+from processor_service.upright import for_reading
 
 if TYPE_CHECKING:
     import pypdfium2
@@ -76,7 +78,7 @@ class PdfPages:
             finally:
                 bitmap.close()
             if objects.image_share > SCAN_SHARE:
-                picture = upright(flatten(picture), self._limits.max_page_pixels)
+                picture = for_reading(flatten(picture), self._limits.max_page_pixels)
             return encode_png(picture, self._limits)
         finally:
             loaded.close()

@@ -8,7 +8,8 @@ Protocol, on the standard input and what was the standard output at start: each 
 and the length of a body (two big-endian 32-bit numbers), the header, the body. Requests have no body:
     {"call": "open", "path": str, "media_type": str, "limits": {...}, "cpu_seconds": int}   ->  {"pages": int}
     {"call": "render", "page": int, "cpu_seconds": int}                  ->  {"kind": "png" | "text"}, body
-A reply may be {"error": {"reason", "message", "permanent"}} instead, and always has "cpu_seconds", what the call has cost. Libraries that print reach the standard error only.
+A reply may be {"error": {"reason", "message", "permanent"}} instead; each has "cpu_seconds", what the call has cost.
+Libraries that print reach the standard error only.
 
 Pages are `document_pages` and `pdf_pages`.
 """

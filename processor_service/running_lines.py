@@ -4,7 +4,8 @@ They repeat from page to page at the same edge, but for their digits. In a passa
 taken for a running one only when two neighbours, or more, have it too, so a chapter's first page or a document of two pages loses nothing. What can go
 wrong is a line of content that is the same on three pages in a row at the very edge; the page's own text keeps it, only the passages do not have it.
 
-A Roman number that stands alone counts as one. A line is compared by its words: what stands apart in a wide header may be read with other spaces from page to page.
+A Roman number that stands alone counts as one. Lines are compared without their digits, case and runs of
+spaces.
 """
 
 from __future__ import annotations

@@ -11,6 +11,7 @@ from __future__ import annotations
 import re
 import unicodedata
 from collections.abc import Iterator
+from itertools import pairwise
 
 #: Of a query; more than anybody writes, and few enough for the database.
 MAX_QUERY_WORDS = 64
@@ -69,7 +70,10 @@ def _forms(text: str) -> Iterator[str]:
     for word in _WORD.findall(folded):
         yield from (form[:MAX_WORD_CHARACTERS] for form in _forms_of(word))
     for hyphenated in _HYPHENATED.finditer(folded):
-        yield "".join(_WORD.findall(hyphenated.group()))[:MAX_WORD_CHARACTERS]
+        parts = _WORD.findall(hyphenated.group())
+        yield "".join(parts)[:MAX_WORD_CHARACTERS]
+        # One of the hyphens may be the end of a line.
+        yield from ("".join(pair)[:MAX_WORD_CHARACTERS] for pair in pairwise(parts))
     for name in _CAMEL_WORD.findall(text):
         yield from (part.lower()[:MAX_WORD_CHARACTERS] for part in _CAMEL.findall(name))
 
@@ -81,7 +85,8 @@ def _forms_of(word: str) -> Iterator[str]:
         for rest in _UNSPACED_RUN.split(word):
             yield from _PART.findall(rest)
         return
-    yield word.replace("'", "").replace("’", "")
     parts = _PART.findall(word)
+    if parts:
+        yield word.replace("'", "").replace("’", "")
     if len(parts) > 1 and not _NUMBER.fullmatch(word):
         yield from parts

@@ -12,7 +12,7 @@ from materials.v1 import processor_service_pb2 as pb
 
 from processor_service.brain import BrainClient
 from processor_service.brain_errors import BrainError
-from processor_service.embedding_models import EmbeddingModels
+from processor_service.embedding_models import EmbeddingModels, EmbeddingModelUnknown
 from processor_service.fusion import Place, Ranking, fuse
 from processor_service.generation_store import GenerationStore
 from processor_service.near_repeats import fold_repeats
@@ -33,7 +33,7 @@ MAX_RESULTS = 100
 DEPTHS = (150, 1_000)
 #: Words against meaning: so much that a passage with every word of the query comes before one that is only near to it (measured: docs/decisions).
 WORDS_WEIGHT = 2.0
-COVERAGE_POWER = 1.5
+COVERAGE_POWER = 2
 
 
 @dataclass(frozen=True, slots=True)
@@ -109,6 +109,8 @@ class Searching:
         model = (await self._generations.serving()).embedding_model
         try:
             embedding = await self._models.client(model).embed(query)
+        except EmbeddingModelUnknown as error:
+            raise Unavailable(errors_pb2.ERROR_REASON_BRAIN_UNAVAILABLE, error.message, retry_after=30.0) from error
         except BrainError as error:
             raise Unavailable(
                 errors_pb2.ERROR_REASON_BRAIN_UNAVAILABLE,

@@ -2,22 +2,15 @@
 
 from __future__ import annotations
 
-import asyncio
 import secrets
-from collections.abc import Callable
-from dataclasses import dataclass
 from pathlib import Path
 from uuid import UUID
 
-import httpx
-import structlog
 from materials.v1 import processor_service_pb2_grpc, record_service_pb2
 
-from processor_service.answering import MAX_REPLY_BYTES, Answering, AnswerLimits
+from processor_service.answering import Answering, AnswerLimits
 from processor_service.api import ProcessorApi
-from processor_service.brain import BrainClient, open_http
-from processor_service.brain_reader import BrainReader
-from processor_service.breaker import BrainBreaker, Breaker, BreakerState
+from processor_service.brain_part import Brain, brain_addresses
 from processor_service.embedding_models import EmbeddingModels
 from processor_service.fleet_member import FleetMember
 from processor_service.following import Following
@@ -50,133 +43,9 @@ from servicekit.postgres import Postgres
 from servicekit.purging import PurgeHandler
 from servicekit.server import GrpcServer, Health
 
-log = structlog.get_logger()
-
 STREAM = "MATERIALS"
 UPLOADED = "materials.v1.uploaded"
 DELETED = "materials.v1.deleted"
-BRAIN_HEALTH = "ai_brain"
-NEXT_BRAIN_HEALTH = "next_ai_brain"
-
-
-@dataclass(frozen=True)
-class BrainAddress:
-    """Where a Brain is, with which embedding model of so many numbers, and the name that its health goes by."""
-
-    endpoint: str
-    token: str
-    embedding_model: str
-    embedding_dimensions: int
-    health_name: str
-
-
-class Brain:
-    """A part: the Brain's HTTP client, and the breaker that watches over it and tells the health service.
-
-    `on_change` is called at each change of the breaker's state."""
-
-    def __init__(
-        self, settings: ProcessorSettings, address: BrainAddress, health: Health, *, on_change: Callable[[], None]
-    ) -> None:
-        self.address, self._health, self._on_change = address, health, on_change
-        self._http = open_http(
-            token=address.token or None,
-            ca_file=settings.ai_brain_ca_file,
-            max_connections=settings.ai_brain_concurrency + settings.ai_brain_embedding_concurrency + 4,
-        )
-        # Connections of its own: searches must not take those that reading needs.
-        self._search_http = open_http(
-            token=address.token or None,
-            ca_file=settings.ai_brain_ca_file,
-            max_connections=settings.ai_brain_embedding_concurrency,
-        )
-        # And answers: a text takes as long as a page, so neither searches nor reading must wait behind it.
-        self._answer_http = open_http(
-            token=address.token or None,
-            ca_file=settings.ai_brain_ca_file,
-            max_connections=settings.answer_concurrency,
-        )
-        self.answer_client = BrainClient(
-            self._answer_http,
-            endpoint=address.endpoint,
-            timeout_seconds=settings.answer_timeout,
-            max_reply_bytes=MAX_REPLY_BYTES,
-        )
-        self.client = self._client(self._http, settings.ai_brain_timeout)
-        self.search_client = self._client(self._search_http, settings.search_timeout)
-        self._changes: asyncio.Queue[Breaker] = asyncio.Queue(100)
-        self.breaker = BrainBreaker(self.client.healthy, on_change=self._changed)
-        self.reader = BrainReader(
-            self.client,
-            self.breaker,
-            pages=settings.ai_brain_concurrency,
-            embeddings=settings.ai_brain_embedding_concurrency,
-        )
-        self._tasks: list[asyncio.Task[None]] = []
-
-    def _client(self, http: httpx.AsyncClient, timeout: float) -> BrainClient:
-        return BrainClient(
-            http,
-            endpoint=self.address.endpoint,
-            timeout_seconds=timeout,
-            embedding_dimensions=self.address.embedding_dimensions,
-        )
-
-    async def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Looks whether the Brain is there; goes on either way."""
-        await self._health.set(self.address.health_name, True)
-        await self.breaker.check()
-        self._tasks = [
-            tasks.create_task(self.breaker.run(), name="brain-prober"),
-            tasks.create_task(self._tell(), name="brain-health"),
-        ]
-
-    async def stop(self) -> None:
-        """Closes the connections to the Brain."""
-        for task in self._tasks:
-            task.cancel()
-        if self._tasks:
-            await asyncio.wait(self._tasks)
-        await self._http.aclose()
-        await self._search_http.aclose()
-        await self._answer_http.aclose()
-
-    def _changed(self, breaker: Breaker) -> None:
-        self._changes.put_nowait(breaker)
-        self._on_change()
-
-    async def _tell(self) -> None:
-        while True:
-            state = (await self._changes.get()).state
-            await self._health.set(self.address.health_name, state is BreakerState.CLOSED)
-            model = self.address.embedding_model
-            if state is BreakerState.OPEN:
-                log.warning("the AI Brain is away; what needs it waits", embedding_model=model)
-            elif state is BreakerState.CLOSED:
-                log.info("the AI Brain is back", embedding_model=model)
-
-
-def brain_addresses(settings: ProcessorSettings) -> list[BrainAddress]:
-    """The Brain that reads, embeds and answers; then the one that embeds with the next model, if there is one."""
-    addresses = [
-        BrainAddress(
-            settings.ai_brain_endpoint,
-            settings.ai_brain_token.get_secret_value(),
-            settings.embedding_model,
-            settings.embedding_dimensions,
-            BRAIN_HEALTH,
-        )
-    ]
-    if settings.next_embedding_model:
-        following = BrainAddress(
-            settings.next_ai_brain_endpoint,
-            settings.next_ai_brain_token.get_secret_value(),
-            settings.next_embedding_model,
-            settings.next_embedding_dimensions,
-            NEXT_BRAIN_HEALTH,
-        )
-        addresses.append(following)
-    return addresses
 
 
 def build(settings: ProcessorSettings) -> ServiceManager:

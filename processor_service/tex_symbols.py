@@ -1,10 +1,10 @@
 """The signs in TeX's mathematical fonts, which many PDFs hold without a map to Unicode.
 
-PDFium gives the code of such a character as if it were a letter: a sum is an "X", "≤" is a "6", a bracket a control character. The fonts are few and fixed since
-1979 (Computer Modern, its successor Latin Modern, and the AMS's), and their names say which they are, so what their codes mean is known.
+PDFium gives the code of such a character as if it were a letter: a sum is an "X", "≤" is a "6", a bracket a control character. The fonts are few
+and fixed since 1979 (Computer Modern, its successor Latin Modern, and the AMS's), and their names say which they are, so what their codes mean is known.
 
-Pieces of which a large bracket or brace is built, and wide accents, are nothing: the text beside them says enough. A slash that strikes the next sign through is
-U+0338 before that sign; `text_mending` puts it behind, where Unicode has it.
+Pieces of which a large bracket or brace is built, and wide accents, are nothing: the text beside them says enough. A slash that strikes the next sign through
+is U+0338 before that sign; `text_mending` puts it behind, where Unicode has it.
 """
 
 from __future__ import annotations
@@ -31,14 +31,15 @@ _EXTENSION: dict[int, str] = {
 }  # fmt: skip
 _SYMBOLS = {
     0x00: "−", 0x01: "·", 0x02: "×", 0x03: "*", 0x06: "±", 0x07: "∓", 0x08: "⊕", 0x0A: "⊗", 0x0E: "◦", 0x0F: "•",
-    0x11: "≡", 0x12: "⊆", 0x13: "⊇", 0x14: "≤", 0x15: "≥", 0x16: "⪯", 0x17: "⪰", 0x18: "∼", 0x19: "≈", 0x1A: "⊂", 0x1B: "⊃", 0x1C: "≪", 0x1D: "≫", 0x1E: "≺", 0x1F: "≻",
+    0x11: "≡", 0x12: "⊆", 0x13: "⊇", 0x14: "≤", 0x15: "≥", 0x16: "⪯", 0x17: "⪰", 0x18: "∼", 0x19: "≈", 0x1A: "⊂", 0x1B: "⊃", 0x1C: "≪", 0x1D: "≫",
+    0x1E: "≺", 0x1F: "≻",
     0x20: "←", 0x21: "→", 0x22: "↑", 0x23: "↓", 0x24: "↔", 0x28: "⇐", 0x29: "⇒", 0x2C: "⇔", 0x2F: "∝", 0x30: "′", 0x31: "∞",
     0x32: "∈", 0x33: "∋", 0x36: "\u0338", 0x37: "", 0x38: "∀", 0x39: "∃", 0x3A: "¬", 0x3B: "∅", 0x3C: "ℜ", 0x3D: "ℑ", 0x3E: "⊤",
     0x3F: "⊥", 0x5B: "∪", 0x5C: "∩", 0x5E: "∧", 0x5F: "∨", 0x60: "⊢", 0x66: "{", 0x67: "}", 0x68: "⟨", 0x69: "⟩", 0x6A: "|", 0x6B: "‖",
     0x6E: "\\", 0x70: "√", 0x72: "∇", 0x73: "∫",
 }  # fmt: skip
 _LETTERS = {
-    **dict(enumerate("ΓΔΘΛΞΠΣΥΦΨΩαβγδϵζηθικλμνξπρστυϕχψωεϑϖϱςφ")),  # noqa: RUF001
+    **dict(enumerate("ΓΔΘΛΞΠΣΥΦΨΩαβγδϵζηθικλμνξπρστυϕχψωεϑϖϱςφ")),
     0x40: "∂", 0x60: "ℓ", 0x7B: "ı", 0x7D: "℘",
 }  # fmt: skip
 _AMS_A = {

@@ -5,7 +5,8 @@ page picture for the Brain, no more. What speaks against it:
 
 - too little: a blank page, or a page number over a drawing. Too much: more characters than a page can show.
 - characters without meaning: not mapped to Unicode, U+FFFD, private use, control characters.
-- glyph soup: a font with a wrong map gives letters that are no words. It shows in the share of letters and digits, and of vowels and common letters among Latin ones.
+- glyph soup: a font with a wrong map gives letters that are no words. It shows in the share of letters and digits, and of vowels and
+  common letters among Latin ones.
 - invisible text: the layer that an OCR program laid behind a scan. How well it was read cannot be known; what the Brain reads is of known quality.
 - images over much of the page: they may hold text themselves. The more text a page has, the larger the figures it may have. Text that was drawn before an image
   that covers most of the page lies below it, and is an OCR layer by another way.

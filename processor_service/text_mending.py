@@ -8,7 +8,8 @@ Each step keeps to what is certain:
   where something says that it is real: the page has the word with its hyphen within a line; the part before it has a hyphen already
   ("state-of-the-" "art"), is a single letter ("e-" "mail") or a word that makes such compounds ("well-" "known", "self-" "test"); or what follows is a capital
   or a digit ("Jean-" "Paul", "COVID-" "19").
-- Nothing is joined before a word like "and", "und", "y" ("Haupt-" "und Nebensatz"), after a digit before a digit (a range or a difference), or where the hyphen stands alone.
+- Nothing is joined before a word like "and", "und", "y" ("Haupt-" "und Nebensatz"), after a digit (a range, a difference), or where the
+  hyphen stands alone.
 
 A compound whose hyphen happens to stand at the line's end, and nowhere else on the page, loses it: "fine-" "grained" becomes "finegrained".
 """
@@ -19,9 +20,7 @@ import re
 import unicodedata
 
 SOFT_HYPHEN = "\u00ad"
-_LIGATURES = str.maketrans(
-    {"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"}  # noqa: RUF001
-)
+_LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
 #: Spaces of other widths are spaces; characters that only steer are nothing.
 _SPACES = str.maketrans(
     dict.fromkeys("\u00a0\u2000\u2001\u2002\u2003\u2004\u2005\u2006\u2007\u2008\u2009\u200a\u202f\u205f\t", " ")
@@ -30,7 +29,7 @@ _SPACES = str.maketrans(
 #: Bullets of the fonts Symbol and Wingdings, as Word writes them; pieces of large brackets are nothing.
 _PRIVATE = str.maketrans(
     dict.fromkeys("\uf0b7\uf0a7\uf076\uf06e\uf0a8\uf0d8", "•")
-    | {"\uf0fc": "✓", "\uf0e0": "→", "\uf02d": "–"}  # noqa: RUF001
+    | {"\uf0fc": "✓", "\uf0e0": "→", "\uf02d": "–"}
     | {chr(code): "" for code in range(0xF8E5, 0xF8FF)}
 )
 _STRUCK = re.compile("\u0338 ?(\\S)")

@@ -46,7 +46,7 @@ def test_every_answer_is_one_that_is_documented(
     described: Any, stack: LocalStack, mode: GenerationMode, subtests: pytest.Subtests
 ) -> None:
     operations = [result.ok() for result in described.get_all_operations()]
-    assert len(operations) == 17
+    assert len(operations) == 18
     with requests.Session() as session:
         session.headers["Authorization"] = f"Bearer {stack.facts['token']}"
         for operation in operations:

@@ -32,6 +32,7 @@ from tests.local_stack import LocalStack
 OLD, NEW = "old-model", "new-model"
 RULE = "2:auto:text/plain"
 SECONDS = 30.0
+MIGRATIONS = Path(processor_service.__file__).parent / "migrations"
 
 
 class IndexParts:
@@ -132,20 +133,32 @@ class IndexParts:
 
 
 @asynccontextmanager
-async def index_parts(stack: LocalStack) -> AsyncIterator[IndexParts]:
-    """In a new database of the stack's Postgres; the database goes at the end."""
+async def index_database(stack: LocalStack) -> AsyncIterator[str]:
+    """A new database of the stack's Postgres, as the processor wants it; given as its DSN, gone at the end."""
     name = f"index_{secrets.token_hex(6)}"
     server: str = stack.facts["postgres"]
     dsn = server.rpartition("/")[0] + f"/{name}"
     await _execute(server, f"CREATE DATABASE {name}")
     await _execute(dsn, "CREATE EXTENSION vector SCHEMA public; CREATE SCHEMA processor")
-    postgres = Postgres(
-        dsn,
-        schema="processor",
-        migrations=Path(processor_service.__file__).parent / "migrations",
-        max_connections=12,
-        init=prepare_connection,
-    )
+    yield dsn
+    await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
+
+
+def index_postgres(dsn: str, migrations: Path = MIGRATIONS) -> Postgres:
+    """The processor's connection to it."""
+    return Postgres(dsn, schema="processor", migrations=migrations, max_connections=12, init=prepare_connection)
+
+
+@asynccontextmanager
+async def index_parts(stack: LocalStack) -> AsyncIterator[IndexParts]:
+    """In a new database of the stack's Postgres; the database goes at the end."""
+    async with index_database(stack) as dsn, parts_in(index_postgres(dsn)) as parts:
+        yield parts
+
+
+@asynccontextmanager
+async def parts_in(postgres: Postgres) -> AsyncIterator[IndexParts]:
+    """In the database of the connection, which is started and stopped."""
     async with asyncio.TaskGroup() as tasks, embedding_brain(8) as old, embedding_brain(4) as new:
         await postgres.start(tasks)
         brains = {OLD: old, NEW: new}
@@ -168,7 +181,6 @@ async def index_parts(stack: LocalStack) -> AsyncIterator[IndexParts]:
             for http in https.values():
                 await http.aclose()
             await postgres.stop()
-    await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 async def _execute(dsn: str, *statements: str) -> None:

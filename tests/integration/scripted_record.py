@@ -16,7 +16,7 @@ from servicekit.channels import Peer
 
 class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
     """`refuses` ends every ReportProcessor with that code; `refusal` is the answer to a claim while not paused,
-    unless `grants` is; `yields` are the materials that processors hear have had their turn.
+    unless `grants` is; `yields` are the materials that processors hear have had their turn. A claim is answered while `answers` is set.
 
     `claims` has the ids of the materials asked for, `told` what processors said.
     """
@@ -29,6 +29,8 @@ class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
         self.claims: list[str] = []
         self.yields: list[str] = []
         self.grants: pb.ClaimMaterialResponse | None = None
+        self.claimed, self.answers = asyncio.Event(), asyncio.Event()
+        self.answers.set()
 
     async def next_told(self) -> pb.ReportProcessorRequest:
         """What a processor says next."""
@@ -43,6 +45,8 @@ class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
 
     async def ClaimMaterial(self, request: Any, context: Any) -> pb.ClaimMaterialResponse:
         self.claims.append(request.material_id)
+        self.claimed.set()
+        await self.answers.wait()
         if self.grants is not None:
             return self.grants
         refusal = pb.CLAIM_REFUSAL_PAUSED if self.paused else self.refusal

@@ -11,8 +11,19 @@ from PIL import Image, ImageDraw
 
 from processor_service.document_pages import fit_scale, split_text
 from processor_service.rendering import DocumentRenderer, RenderedPage, RenderLimits
-from tests.integration.rendered_documents import JPEG, PDF, PICTURES, PNG, TIFF, WEBP, first_page, image_of, opened, pdf_of
-
+from processor_service.upright import lie_of
+from tests.integration.rendered_documents import (
+    JPEG,
+    PDF,
+    PICTURES,
+    PNG,
+    TIFF,
+    WEBP,
+    first_page,
+    image_of,
+    opened,
+    pdf_of,
+)
 
 # --- PDF ---------------------------------------------------------------------------------------------------------
 
@@ -146,6 +157,25 @@ async def test_each_frame_of_a_tiff_is_a_page_of_its_own_size(file: Callable[[by
     async with DocumentRenderer() as renderer:
         assert (await renderer.open(file(content), TIFF)).pages == 3
         assert [opened(await renderer.render(page)).width for page in (2, 0, 1)] == [30, 10, 20]
+
+
+@pytest.mark.parametrize("degrees", [-7, 3, 90, 267])
+async def test_a_scan_that_lies_askew_is_put_upright(
+    file: Callable[[bytes], Path], samples: Path, degrees: float
+) -> None:
+    scan = Image.open(samples / "phototest.tif").convert("L")
+    skewed = scan.rotate(degrees, Image.Resampling.BICUBIC, expand=True, fillcolor=255)
+    straight = opened(await first_page(file(image_of("PNG", skewed)), PNG))
+    assert lie_of(skewed) != lie_of(scan)
+    assert (lie_of(straight).quarter, lie_of(straight).skew) == (False, 0.0)
+
+
+async def test_a_scan_in_a_pdf_is_put_upright_too(file: Callable[[bytes], Path], samples: Path) -> None:
+    scan = Image.open(samples / "phototest.tif").convert("L")
+    skewed = scan.rotate(4, Image.Resampling.BICUBIC, expand=True, fillcolor=255)
+    straight = opened(await first_page(file(image_of("PDF", skewed, resolution=100)), PDF))
+    assert lie_of(straight).skew == 0.0
+    assert lie_of(skewed).skew == pytest.approx(4, abs=0.2)
 
 
 async def test_a_large_photo_is_scaled_down_and_keeps_its_shape(file: Callable[[bytes], Path]) -> None:

@@ -10,7 +10,19 @@ import pytest
 from processor_service.passages import split_page
 from processor_service.rendering import DocumentRenderer, RenderLimits
 from tests.integration.layered_documents import (
-    ENGLISH, FRENCH, GERMAN, SPANISH, WIDE_FONT, chapter, columns, new_page, over_image, table, turned, words, written,
+    ENGLISH,
+    FRENCH,
+    GERMAN,
+    SPANISH,
+    WIDE_FONT,
+    chapter,
+    columns,
+    new_page,
+    over_image,
+    table,
+    turned,
+    words,
+    written,
 )  # fmt: skip
 from tests.integration.rendered_documents import PDF, PICTURES, first_page, opened
 from tests.security import hostile_pdfs
@@ -92,7 +104,11 @@ async def test_a_turned_page_is_read_as_it_is(file: File, degrees: int) -> None:
 
 
 async def test_text_drawn_turned_is_read_in_the_order_of_its_lines(file: File) -> None:
-    lines = ["This whole page was drawn turned by a quarter,", "line by line, and must be read", "in the order of its lines."]
+    lines = [
+        "This whole page was drawn turned by a quarter,",
+        "line by line, and must be read",
+        "in the order of its lines.",
+    ]
     pdf = new_page("times", 12)
     with pdf.rotation(90, 300, 400):
         for number, line in enumerate(lines):
@@ -102,7 +118,9 @@ async def test_text_drawn_turned_is_read_in_the_order_of_its_lines(file: File) -
 
 async def test_words_cut_at_line_ends_are_whole(file: File) -> None:
     pdf = new_page("times", 12)
-    pdf.multi_cell(0, 15, text="This is an exam-\nple of a cut word, a well-\nknown one, and of Jean-\nPaul, who is here.")
+    pdf.multi_cell(
+        0, 15, text="This is an exam-\nple of a cut word, a well-\nknown one, and of Jean-\nPaul, who is here."
+    )
     text = await text_of(file(bytes(pdf.output())))
     assert words(text) == "This is an example of a cut word, a well-known one, and of Jean-Paul, who is here."
 
@@ -170,6 +188,22 @@ async def test_a_real_course_document_is_read_in_its_order(samples: Path) -> Non
 )
 async def test_a_page_whose_text_is_not_what_it_shows_is_drawn(file: File, content: bytes) -> None:
     assert opened(await first_page(file(content), PDF)).width > 2_000
+
+
+async def test_a_note_typed_onto_the_page_is_not_lost(file: File) -> None:
+    pdf = new_page("times", 12)
+    pdf.multi_cell(0, 15, text=ENGLISH[0])
+    assert words(await text_of(file(bytes(pdf.output())))) == ENGLISH[0]
+    objects = (
+        b"<</Type/Annot/Subtype/FreeText/Rect[100 100 300 200]/Contents(typed)/DA(/F 12 Tf)/AP<</N 6 0 R>>>>",
+        hostile_pdfs.form(b"BT /F 12 Tf 5 5 Td (typed) Tj ET", b""),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    )
+    content = hostile_pdfs.stream(b"BT /F 12 Tf 100 700 Td (What the page says of itself) Tj ET")
+    noted = hostile_pdfs.one_page(content, *objects, resources=b"/Font<</F 7 0 R>>", page=b"/Annots[5 0 R]")
+    assert opened(await first_page(file(noted), PDF)).size == (2500, 3334)
+    plain = hostile_pdfs.one_page(content, *objects, resources=b"/Font<</F 7 0 R>>")
+    assert await text_of(file(plain)) == "What the page says of itself"
 
 
 async def test_a_small_figure_does_not_cost_a_page_its_text(file: File) -> None:

@@ -106,10 +106,10 @@ async def ends_clearly(path: Path, media_type: str) -> list[DocumentError]:
                 errors.append(error)
         child = renderer.child_pid
     assert child is None or not psutil.pid_exists(child)
-    for error in errors:
-        assert error.reason in DocumentReason
-        assert error.message
-        assert "/" not in error.message, "it may be a path"
+    for told in errors:
+        assert told.reason in DocumentReason
+        assert told.message
+        assert "/" not in told.message, "it may be a path"
     return errors
 
 
@@ -170,7 +170,9 @@ async def test_a_document_may_take_no_more_computing_time_than_all_its_pages_are
     pages = b"<</Type/Pages/Kids[%s]/Count 20>>" % (b"3 0 R " * 20)
     path.write_bytes(hostile_pdfs.pdf(hostile_pdfs.CATALOG, pages, leaf, content, tile))
     ends: list[DocumentError] = []
-    async with DocumentRenderer(replace(LIMITS, max_page_pixels=40_000_000, cpu_seconds=1, document_cpu_seconds=3)) as renderer:
+    async with DocumentRenderer(
+        replace(LIMITS, max_page_pixels=40_000_000, cpu_seconds=1, document_cpu_seconds=3)
+    ) as renderer:
         assert (await renderer.open(path, PDF)).pages == 20
         while not ends or not ends[-1].permanent:
             with pytest.raises(DocumentError) as raised:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from functools import lru_cache
+from functools import cache
 
 import pytest
 from hypothesis import given
@@ -29,7 +29,7 @@ def test_known_distances(one: str, other: str, distance: int) -> None:
 
 
 def plain_distance(one: str, other: str) -> int:
-    @lru_cache(maxsize=None)
+    @cache
     def distance(first: int, second: int) -> int:
         if not first or not second:
             return first + second

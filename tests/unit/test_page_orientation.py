@@ -24,7 +24,7 @@ def lines(*boxes: list[list[float]]) -> Corners:
 def skewed(corners: Corners, degrees: float) -> Corners:
     angle = math.radians(degrees)
     turn = np.array([[math.cos(angle), math.sin(angle)], [-math.sin(angle), math.cos(angle)]])
-    return (corners @ turn).astype(np.float32)
+    return np.asarray(corners @ turn, dtype=np.float32)
 
 
 def laid_on_its_side(corners: Corners) -> Corners:

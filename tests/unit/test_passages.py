@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor_service.passages import Passage, split_page
+from processor_service.passages import Passage, embedding_text, split_page
 
 # Pieces that put every kind of place to cut, and none, next to each other.
 PIECES = st.one_of(
@@ -187,3 +187,58 @@ def test_a_table_of_contents_with_dot_leaders_keeps_every_line() -> None:
     passages = split_page("\n".join(lines))
     joined = "\n".join(passage.text for passage in passages)
     assert all(re.search(rf"^{number} Chapter", joined, re.MULTILINE) for number in range(1, 80))
+
+
+ENTRY = (
+    "{mark} Term number {number} – This is what the term means, in a sentence long enough to be about something by itself, "
+    "and then in one more for good measure."
+)
+
+
+def test_marked_entries_are_passages_of_their_own() -> None:
+    entries = [ENTRY.format(mark="❒", number=number) * 2 for number in range(8)]
+    passages = split_page("\n".join(entries))
+    assert [passage.text for passage in passages] == entries
+
+
+def test_short_marked_entries_share_a_passage() -> None:
+    passages = split_page("\n".join(f"■ Term {number} – short." for number in range(4)))
+    assert len(passages) == 1
+
+
+def test_list_is_cut_between_its_items() -> None:
+    text = "\n".join(ENTRY.format(mark="•", number=number) for number in range(30))
+    passages = split_page(text)
+    assert len(passages) > 3
+    assert all(passage.text.endswith("measure.") for passage in passages)
+
+
+def test_numbered_heading_without_blank_lines_is_one() -> None:
+    body = "Running text of the section goes on and on for a while.\n" * 6
+    text = f"{body}2.3 Limits of functions\n{body}2.3.1 One-sided limits\n{body}"
+    assert [passage.heading for passage in split_page(text)] == [
+        "",
+        "2.3 Limits of functions",
+        "2.3.1 One-sided limits",
+    ]
+
+
+@pytest.mark.parametrize(
+    "rows",
+    [
+        "1.1 Introduction . . . . . 2\n1.2 Notations . . . . . 3",
+        "0.5 Ethanol 3\n1.5 Water 4\n2.5 Glucose 7",
+    ],
+    ids=["table of contents", "table of numbers"],
+)
+def test_numbered_rows_are_no_headings(rows: str) -> None:
+    passages = split_page(f"Some text stands here first.\n{rows}\nAnd some more behind it.")
+    assert {passage.heading for passage in passages} == {""}
+
+
+def test_embedded_text_has_the_heading_once() -> None:
+    body = "Plants take up water and carbon dioxide. " * 40
+    first, second, *_ = split_page(f"# Photosynthesis\n{body}")
+    assert embedding_text(first) == first.text
+    assert embedding_text(second) == f"Photosynthesis\n{second.text}"
+    assert embedding_text(Passage(0, "No heading.", 0, 11, "")) == "No heading."

@@ -8,10 +8,21 @@ import pytest
 
 from processor_service.text_layer_check import MAX_CHARS, LayerFacts, Verdict, judge
 
-PROSE = "Glaciers form where more snow falls than melts, year after year, and the weight of new layers presses the older ones. " * 5
+PROSE = (
+    "Glaciers form where more snow falls than melts, year after year, and the weight of new layers presses the older ones. "
+    * 5
+)
 CHARS = len(PROSE.replace(" ", ""))
 GOOD = LayerFacts(
-    text=PROSE, chars=CHARS, unmapped=0, invisible=0, downwards=0, image_share=0.0, covered=False, shapes=0, annotated=False
+    text=PROSE,
+    chars=CHARS,
+    unmapped=0,
+    invisible=0,
+    downwards=0,
+    image_share=0.0,
+    covered=False,
+    shapes=0,
+    annotated=False,
 )
 
 

@@ -4,7 +4,9 @@ from __future__ import annotations
 
 import pytest
 
-from processor_service.text_layout import MAX_RUNS, Glyph, Rule, Style, TooManyRuns, page_text
+from processor_service.text_layout import MAX_RUNS, TooManyRuns, page_text
+from processor_service.text_lines import Rule
+from processor_service.text_runs import Glyph, Style
 
 SIZE = 10.0
 
@@ -13,7 +15,9 @@ def line(text: str, x: float, y: float, *, size: float = SIZE, bold: bool = Fals
     """Characters half as wide as high, from (x, y)."""
     style = Style(size, bold)
     return [
-        Glyph(char, x + index * size / 2, x + (index + 1) * size / 2, y, style, space=index > 0 and text[index - 1] == " ")
+        Glyph(
+            char, x + index * size / 2, x + (index + 1) * size / 2, y, style, space=index > 0 and text[index - 1] == " "
+        )
         for index, char in enumerate(text)
         if char != " "
     ]
@@ -25,7 +29,11 @@ def read(*lines: list[Glyph], rules: tuple[Rule, ...] = ()) -> str:
 
 def prose(x: float, y: float, mark: str, count: int = 8) -> list[Glyph]:
     """Lines of 30 letters, 150 points wide."""
-    return [glyph for number in range(count) for glyph in line(f"{mark}{number} running text in a line.", x, y + 12 * number)]
+    return [
+        glyph
+        for number in range(count)
+        for glyph in line(f"{mark}{number} running text in a line.", x, y + 12 * number)
+    ]
 
 
 def test_the_order_of_drawing_does_not_matter_for_lines() -> None:
@@ -38,7 +46,12 @@ def test_a_gap_is_a_space_when_the_file_has_none() -> None:
 
 
 def test_columns_are_read_one_after_the_other_with_a_title_above_both() -> None:
-    rows = [glyph for number in range(8) for x, mark in ((0, "L"), (170, "R")) for glyph in line(f"{mark}{number} running text in a line.", x, 40 + 12 * number)]
+    rows = [
+        glyph
+        for number in range(8)
+        for x, mark in ((0, "L"), (170, "R"))
+        for glyph in line(f"{mark}{number} running text in a line.", x, 40 + 12 * number)
+    ]
     text = read(line("A title that stands above both of the columns", 40, 10, size=14), rows)
     order = ["A title", *(f"L{number}" for number in range(8)), *(f"R{number}" for number in range(8))]
     places = [text.index(mark) for mark in order]
@@ -60,7 +73,10 @@ def test_a_header_of_two_parts_is_one_line_above_the_columns() -> None:
 
 
 def test_cells_without_rules_stay_row_by_row() -> None:
-    rows = [line(f"Planet {number}", 0, 20 * number) + line(f"{number}.5 million km", 170, 20 * number) for number in range(8)]
+    rows = [
+        line(f"Planet {number}", 0, 20 * number) + line(f"{number}.5 million km", 170, 20 * number)
+        for number in range(8)
+    ]
     assert read(*rows).split() == " ".join(f"Planet {number} {number}.5 million km" for number in range(8)).split()
 
 
@@ -68,7 +84,10 @@ def test_a_cell_of_two_lines_between_rules_is_read_whole() -> None:
     rules = tuple(Rule(-5, 300, height) for height in (-15, 25, 65))
     first = line("no atmosphere", 150, 0) + line("to speak of", 150, 12) + line("Mercury", 0, 6)
     second = line("turns the", 150, 40) + line("other way", 150, 52) + line("Venus", 0, 46)
-    assert read(first, second, rules=rules).replace("\n\n", "\n") == "Mercury no atmosphere to speak of\nVenus turns the other way"
+    assert (
+        read(first, second, rules=rules).replace("\n\n", "\n")
+        == "Mercury no atmosphere to speak of\nVenus turns the other way"
+    )
 
 
 def test_a_fraction_and_what_is_beside_it_are_one_line() -> None:

@@ -71,7 +71,9 @@ def test_joining_moves_no_letter(text: str) -> None:
     assert join_cut_words(text).count("\n") <= text.count("\n")
 
 
-@pytest.mark.parametrize("text", ["a" * 200_000 + "-\nb", "-" * 200_000 + "\na", "a-\n" * 6_000, ("a" * 50 + "-\n") * 4_000])
+@pytest.mark.parametrize(
+    "text", ["a" * 200_000 + "-\nb", "-" * 200_000 + "\na", "a-\n" * 6_000, ("a" * 50 + "-\n") * 4_000]
+)
 def test_a_text_made_to_be_slow_is_not(text: str) -> None:
     begun = time.process_time()
     mend(text)

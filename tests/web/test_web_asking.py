@@ -33,6 +33,18 @@ async def asking(open_page: OpenPage, answering: Answering, script: AnswerScript
     return tab
 
 
+async def test_the_brain_of_this_machine_answers_with_the_passage_that_says_so(
+    tab: CoursePage, read_course: str
+) -> None:
+    await tab.open(read_course)
+    await ask(tab.page)
+    await expect(tab.page.locator("#answer-text")).to_contain_text("crossing over is why siblings differ")
+    await expect(tab.page.locator("#answer-note")).to_contain_text("quotes from the materials")
+    await tab.page.locator(".citation").first.click()
+    await expect(tab.page.locator("#page-place")).to_have_text("Page 2 of 3")
+    await expect(tab.page.locator("#sheet-text mark")).to_contain_text("siblings differ")
+
+
 async def test_an_answer_appears_as_it_comes_and_each_sentence_leads_to_its_passage(
     asking: CoursePage, script: AnswerScript
 ) -> None:

@@ -1,0 +1,56 @@
+"""An index from before there were generations is the first generation, found by words too, and can be built anew."""
+
+from __future__ import annotations
+
+import asyncio
+import shutil
+import uuid
+from pathlib import Path
+
+import numpy as np
+from pgvector import HalfVector
+
+from processor_service.page_passages import passages_of
+from tests.integration.index_parts import MIGRATIONS, NEW, OLD, index_database, index_postgres, parts_in
+from tests.local_stack import LocalStack
+
+TEXT = "The heart pumps blood through the body."
+ATTEMPT = 3
+
+
+async def test_index_from_before_goes_on_and_can_be_built_anew(stack: LocalStack, tmp_path: Path) -> None:
+    shutil.copy(MIGRATIONS / "20261101_01_index.sql", tmp_path)
+    material_id, blank_id = uuid.uuid4(), uuid.uuid4()
+    async with index_database(stack) as dsn:
+        before = index_postgres(dsn, tmp_path)
+        async with asyncio.TaskGroup() as tasks:
+            await before.start(tasks)
+            for each, text in ((material_id, TEXT), (blank_id, "")):
+                await before.execute("INSERT INTO documents (material_id, attempt) VALUES ($1, $2)", each, ATTEMPT)
+                await before.execute(
+                    "INSERT INTO pages (material_id, page_number, attempt, text, source) VALUES ($1, 1, $2, $3, 1)",
+                    each,
+                    ATTEMPT,
+                    text,
+                )
+            await before.execute(
+                "INSERT INTO passages VALUES ($1, 1, 0, $2, 'course', 'owner', 0, $3, '', $4, $5)",
+                material_id,
+                ATTEMPT,
+                len(TEXT),
+                TEXT,
+                HalfVector(np.ones(8)),
+            )
+            await before.stop()
+        async with parts_in(index_postgres(dsn)) as parts:
+            serving = await parts.generations.serving()
+            assert (serving.number, serving.embedding_model, serving.chunking_rule) == (1, OLD, "1")
+            (row,) = await parts.passages()
+            assert (row["generation"], "heart" in row["words"]) == (1, True)
+            await parts.generations.start(NEW)
+            async with parts.builder():
+                await parts.until_serving(2)
+            (row,) = await parts.passages()
+            assert (row["material_id"], row["generation"], row["numbers"]) == (material_id, 2, 4)
+            assert (row["owner_id"], row["course_id"], row["attempt"]) == ("owner", "course", ATTEMPT)
+            assert row["text"] == passages_of(TEXT, [])[0].text
