@@ -12,7 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator
+from collections.abc import AsyncGenerator, AsyncIterator, Awaitable, Callable
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
 
@@ -20,7 +20,7 @@ from materials.v1 import errors_pb2
 from materials.v1 import processor_service_pb2 as pb
 
 from processor_service.answer_prompt import QuotedPassage, answer_prompt, passages_that_fit
-from processor_service.brain import BrainClient, GeneratedText
+from processor_service.brain import GeneratedText
 from processor_service.brain_errors import BrainError
 from processor_service.citations import check_reply
 from processor_service.searching import Found, Searching, checked_query, to_result
@@ -56,8 +56,15 @@ class AnswerLimits:
 class Answering:
     """Answers questions; one of it for each replica, since it counts those under way."""
 
-    def __init__(self, searching: Searching, brain: BrainClient, status: Peer, limits: AnswerLimits) -> None:
-        self._searching, self._brain, self._status, self._limits = searching, brain, status, limits
+    def __init__(
+        self,
+        searching: Searching,
+        write: Callable[[str], Awaitable[GeneratedText]],
+        status: Peer,
+        limits: AnswerLimits,
+    ) -> None:
+        """`write` has the Brain answer a prompt, and raises BrainError."""
+        self._searching, self._write, self._status, self._limits = searching, write, status, limits
         self._turns = asyncio.Semaphore(limits.at_once)
         self._under_way = 0
         self._deadlines: set[asyncio.Timeout] = set()
@@ -112,7 +119,7 @@ class Answering:
                 self._deadlines.add(deadline)
                 try:
                     async with self._turn():
-                        return await self._brain.generate(prompt)
+                        return await self._write(prompt)
                 finally:
                     self._deadlines.discard(deadline)
         except TimeoutError as error:

@@ -13,7 +13,7 @@ import httpx
 import structlog
 
 from processor_service.answering import MAX_REPLY_BYTES
-from processor_service.brain import BrainClient, open_http
+from processor_service.brain import BrainClient, GeneratedText, open_http
 from processor_service.brain_reader import BrainReader
 from processor_service.breaker import BrainBreaker, Breaker, BreakerState
 from processor_service.settings import ProcessorSettings
@@ -44,7 +44,7 @@ class Brain:
     def __init__(
         self, settings: ProcessorSettings, address: BrainAddress, health: Health, *, on_change: Callable[[], None]
     ) -> None:
-        self.address, self._health, self._on_change = address, health, on_change
+        self._settings, self.address, self._health, self._on_change = settings, address, health, on_change
         self._http = open_http(
             token=address.token or None,
             ca_file=settings.ai_brain_ca_file,
@@ -55,18 +55,6 @@ class Brain:
             token=address.token or None,
             ca_file=settings.ai_brain_ca_file,
             max_connections=settings.ai_brain_embedding_concurrency,
-        )
-        # And answers: a text takes as long as a page, so neither searches nor reading must wait behind it.
-        self._answer_http = open_http(
-            token=address.token or None,
-            ca_file=settings.ai_brain_ca_file,
-            max_connections=settings.answer_concurrency,
-        )
-        self.answer_client = BrainClient(
-            self._answer_http,
-            endpoint=address.endpoint,
-            timeout_seconds=settings.answer_timeout,
-            max_reply_bytes=MAX_REPLY_BYTES,
         )
         self.client = self._client(self._http, settings.ai_brain_timeout)
         self.search_client = self._client(self._search_http, settings.search_timeout)
@@ -88,6 +76,22 @@ class Brain:
             embedding_dimensions=self.address.embedding_dimensions,
         )
 
+    async def write(self, prompt: str) -> GeneratedText:
+        """Text written in answer to `prompt`. Raises BrainError.
+
+        By a connection of its own: askers leave when they like, and a call that is cancelled just as its reply comes can leave httpx's pool with a connection
+        that is never free again.
+        """
+        token, ca_file = self.address.token or None, self._settings.ai_brain_ca_file
+        async with open_http(token=token, ca_file=ca_file, max_connections=1) as http:
+            client = BrainClient(
+                http,
+                endpoint=self.address.endpoint,
+                timeout_seconds=self._settings.answer_timeout,
+                max_reply_bytes=MAX_REPLY_BYTES,
+            )
+            return await client.generate(prompt)
+
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Looks whether the Brain is there; goes on either way."""
         await self._health.set(self.address.health_name, True)
@@ -105,7 +109,6 @@ class Brain:
             await asyncio.wait(self._tasks)
         await self._http.aclose()
         await self._search_http.aclose()
-        await self._answer_http.aclose()
 
     def _changed(self, breaker: Breaker) -> None:
         self._changes.put_nowait(breaker)
