@@ -165,7 +165,8 @@ class TestSearchMaterials:
 
     async def test_deleted_material_is_not_found_from_that_moment(self, client: Client, course: str) -> None:
         kept, deleted = await asyncio.gather(
-            read(client, PLANTS.encode(), course, "kept.txt"), read(client, PLANTS.encode(), course, "deleted.txt")
+            read(client, PLANTS.encode(), course, "kept.txt"),
+            read(client, b"Sugar is sold in cubes and in bags.\n", course, "deleted.txt"),
         )
         assert {each.material_id for each in await search(client, course, "sugar")} == {kept.id, deleted.id}
         await Person(client).delete(deleted.id)
@@ -309,7 +310,7 @@ class TestHostileFiles:
         assert (material.processing_status, material.has_embedding) == (COMPLETED, True)
         [page] = await text_of(client, material.id)
         assert "Mitochondria" in page.text
-        assert page.source == pb.TEXT_SOURCE_BRAIN
+        assert page.source == pb.TEXT_SOURCE_FILE
 
     async def test_bad_file_does_not_hold_up_the_good_ones_behind_it(self, client: Client, course: str) -> None:
         ended = await asyncio.gather(

@@ -8,8 +8,8 @@ from tests.contract.person import Person
 from tests.local_stack import Client, LocalStack, unique_course
 
 TEXT = b"The marks of the exam: everybody has passed."
-#: What is each material's own.
-OWN = {"id", "course_id", "file_path", "owner_id", "created_at", "updated_at", "processed_at"}
+#: What is each material's own. A revision counts the reports of progress too, and those that come close together are one.
+OWN = {"id", "course_id", "file_path", "owner_id", "created_at", "updated_at", "processed_at", "revision"}
 
 
 def shape(material: material_pb2.Material) -> dict[str, object]:
@@ -30,6 +30,7 @@ async def test_reply_states_and_history_are_as_if_nobody_else_had_the_bytes(stac
             transitions = (await Person(client).history(reply.id)).transitions
             histories.append([(each.event, each.from_status, each.to_status, each.attempt) for each in transitions])
     assert shape(replies[0]) == shape(replies[1])
+    assert [reply.revision for reply in replies] == [1, 1]
     assert shape(ends[0]) == shape(ends[1])
     assert histories[0] == histories[1]
     assert [event for event, *_ in histories[1]] == ["created", "claimed", "completed"], "it was not read again"

@@ -16,11 +16,11 @@ STREAM = "MATERIALS"
 #: Seconds within which a stream that has lost something is filled again from the record and all that waited is done.
 REFILLED = 10.0
 #: What one processor works on at once, by its default.
-SLOTS = 2
+SLOTS = 4
 
 
 async def waiting(stack: FaultStack, work: Workload, count: int = 4) -> list[Upload]:
-    """Two materials that are worked on (the Brain is held), and `count` whose events lie in the stream for later."""
+    """As many materials as are worked on at once (the Brain is held), and `count` whose events lie in the stream for later."""
     busy = await work.notes(SLOTS)
     await stack.until_row(
         "SELECT 1 FROM status.materials WHERE owner_id = $1 AND status = 2 HAVING count(*) = $2", work.owner, SLOTS
