@@ -10,11 +10,11 @@ from uuid import UUID
 from materials.v1 import processor_service_pb2 as pb
 from materials.v1 import processor_service_pb2_grpc
 
-from processor_service.answering import Answering
+from processor_service.answers.answering import Answering
 from processor_service.following import Following
-from processor_service.index_operating import IndexOperating
-from processor_service.index_store import PAGE_ROWS, IndexStore, PageText
-from processor_service.searching import Searching
+from processor_service.index.index_store import PAGE_ROWS, IndexStore, PageText
+from processor_service.index.operating import IndexOperating
+from processor_service.search.searching import Searching
 from servicekit.channels import Peer
 from servicekit.errors import FieldInvalid
 from servicekit.identity import current_caller

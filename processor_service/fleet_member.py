@@ -16,7 +16,7 @@ import structlog
 from materials.v1 import record_service_pb2 as pb
 from materials.v1 import record_service_pb2_grpc, status_service_pb2
 
-from processor_service.breaker import BreakerState
+from processor_service.brain.breaker import BreakerState
 from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
 from servicekit.channels import Peer

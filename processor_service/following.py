@@ -21,7 +21,7 @@ from materials.v1 import errors_pb2, material_pb2
 from materials.v1 import status_service_pb2 as status_pb
 from materials.v1 import status_service_pb2_grpc as status_grpc
 
-from processor_service.index_store import PAGE_ROWS, IndexStore, PageText
+from processor_service.index.index_store import PAGE_ROWS, IndexStore, PageText
 from servicekit.channels import Peer, bearer
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller

@@ -21,10 +21,10 @@ from dataclasses import dataclass
 from materials.v1 import material_pb2
 from materials.v1 import record_service_pb2 as pb
 
-from processor_service.brain_errors import BrainError, BrainMisconfigured, BrainRefused, BreakerOpen, one_line
-from processor_service.fair_slots import TurnOver
-from processor_service.index_store import FencedOut
-from processor_service.rendering import DocumentError, DocumentReason
+from processor_service.brain.errors import BrainError, BrainMisconfigured, BrainRefused, BreakerOpen, one_line
+from processor_service.brain.fair_slots import TurnOver
+from processor_service.documents.rendering import DocumentError, DocumentReason
+from processor_service.index.index_store import FencedOut
 from servicekit.errors import ServiceError
 from servicekit.object_store import ObjectMissing
 

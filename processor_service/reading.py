@@ -20,13 +20,13 @@ from uuid import UUID
 import structlog
 from materials.v1 import material_pb2, processor_service_pb2
 
-from processor_service.brain_reader import BrainReader
-from processor_service.index_store import IndexStore, PageText
+from processor_service.brain.reader import BrainReader
+from processor_service.documents.rendering import DocumentRenderer, RenderedPage, RenderLimits
+from processor_service.index.index_store import IndexStore, PageText
+from processor_service.index.page_indexing import PageIndexer
+from processor_service.index.reuse import ReuseStore, Wanted
 from processor_service.outcomes import ObjectChanged
-from processor_service.page_indexing import PageIndexer
 from processor_service.patience import patiently
-from processor_service.rendering import DocumentRenderer, RenderedPage, RenderLimits
-from processor_service.reuse import ReuseStore, Wanted
 from processor_service.turn_taking import TurnTaking
 from processor_service.work_directory import WorkDirectory
 from servicekit.object_store import ObjectStore

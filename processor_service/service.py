@@ -8,24 +8,24 @@ from uuid import UUID
 
 from materials.v1 import processor_service_pb2_grpc, record_service_pb2
 
-from processor_service.answering import Answering, AnswerLimits
+from processor_service.answers.answering import Answering, AnswerLimits
 from processor_service.api import ProcessorApi
-from processor_service.brain_part import Brain, brain_addresses
-from processor_service.embedding_models import EmbeddingModels
+from processor_service.brain.embedding_models import EmbeddingModels
+from processor_service.brain.part import Brain, brain_addresses
+from processor_service.documents.rendering import RenderLimits
 from processor_service.fleet_member import FleetMember
 from processor_service.following import Following
-from processor_service.generation_store import GenerationStore
-from processor_service.index_operating import IndexOperating
-from processor_service.index_store import IndexStore, prepare_connection
-from processor_service.nearest_index import NearestIndex
-from processor_service.page_indexing import PageIndexer
+from processor_service.index.generation_store import GenerationStore
+from processor_service.index.index_store import IndexStore, prepare_connection
+from processor_service.index.operating import IndexOperating
+from processor_service.index.page_indexing import PageIndexer
+from processor_service.index.rebuild_store import RebuildStore
+from processor_service.index.reindexer import Reindexer
+from processor_service.index.reuse import ReuseStore
 from processor_service.reading import MaterialReader
-from processor_service.rebuild_store import RebuildStore
-from processor_service.reindexer import Reindexer
-from processor_service.rendering import RenderLimits
-from processor_service.reuse import ReuseStore
-from processor_service.search_store import SearchStore
-from processor_service.searching import Searching
+from processor_service.search.nearest_index import NearestIndex
+from processor_service.search.search_store import SearchStore
+from processor_service.search.searching import Searching
 from processor_service.settings import ProcessorSettings
 from processor_service.status_reporter import StatusReporter
 from processor_service.turn_taking import TurnTaking

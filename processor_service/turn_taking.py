@@ -10,7 +10,7 @@ from collections.abc import Callable, Iterable
 
 import structlog
 
-from processor_service.fair_slots import TurnOver
+from processor_service.brain.fair_slots import TurnOver
 
 log = structlog.get_logger()
 

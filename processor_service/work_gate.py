@@ -6,7 +6,7 @@ import asyncio
 
 import structlog
 
-from processor_service.breaker import BrainBreaker, BreakerState
+from processor_service.brain.breaker import BrainBreaker, BreakerState
 
 log = structlog.get_logger()
 

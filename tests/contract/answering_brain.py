@@ -12,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 
 import numpy as np
 
-from processor_service.search_words import search_words
+from processor_service.index.search_words import search_words
 from tests.contract.scripted_brain import Request, read_request
 
 DIMENSIONS = 1024

@@ -8,7 +8,7 @@ import struct
 from collections.abc import AsyncIterator, Awaitable, Callable
 from dataclasses import dataclass, field
 
-from processor_service.brain import BrainClient, open_http
+from processor_service.brain.client import BrainClient, open_http
 
 PNG = b"\x89PNG\r\n\x1a\n" + bytes(200_000)
 MAX_REPLY = 64 * 1024

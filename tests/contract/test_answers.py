@@ -10,7 +10,7 @@ from collections.abc import AsyncIterator
 import pytest
 from materials.v1 import processor_service_pb2 as pb
 
-from processor_service.answer_prompt import NOT_HELD
+from processor_service.answers.answer_prompt import NOT_HELD
 from tests.contract.answering_brain import MODEL, AnsweringBrain
 from tests.contract.answers import Answer, ask, read, stack_with_brain
 from tests.contract.person import Person, Watch

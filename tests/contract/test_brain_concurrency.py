@@ -9,10 +9,10 @@ from collections.abc import Callable
 
 from structlog.testing import capture_logs
 
-from processor_service.brain_lane import BrainLane
-from processor_service.brain_reader import BrainReader
-from processor_service.breaker import BrainBreaker, BreakerState
-from processor_service.retry_policy import RetryPolicy
+from processor_service.brain.breaker import BrainBreaker, BreakerState
+from processor_service.brain.lane import BrainLane
+from processor_service.brain.reader import BrainReader
+from processor_service.brain.retry_policy import RetryPolicy
 from tests.contract.scripted_brain import PNG, client_of, reply, says, scripted
 
 SECONDS = 60.0

@@ -8,8 +8,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.brain import retry_after_seconds, storable_text
-from processor_service.brain_errors import (
+from processor_service.brain.client import retry_after_seconds, storable_text
+from processor_service.brain.errors import (
     BrainBusy,
     BrainError,
     BrainFailed,

@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.brain import BrainClient, GeneratedText, fit_url, open_http
-from processor_service.brain_errors import BrainBusy, BrainMisconfigured, BrainUnavailable
+from processor_service.brain.client import BrainClient, GeneratedText, fit_url, open_http
+from processor_service.brain.errors import BrainBusy, BrainMisconfigured, BrainUnavailable
 from tests.contract.scripted_brain import (
     PNG,
     Behaviour,

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 from materials.v1 import processor_service_pb2 as pb
 
-from processor_service.passages import CHUNKING_RULE
+from processor_service.index.passages import CHUNKING_RULE
 from tests.contract.refusals import refused
 from tests.local_stack import Client, LocalStack
 

@@ -10,7 +10,7 @@ from itertools import pairwise
 import asyncpg
 from materials.v1 import material_pb2
 
-from processor_service.page_passages import NEIGHBOUR_PAGES, passages_of
+from processor_service.index.page_passages import NEIGHBOUR_PAGES, passages_of
 from tests.faults.brain_front import CallKind
 from tests.faults.debris import no_debris
 from tests.faults.verdict import Verdict

@@ -14,17 +14,17 @@ import asyncpg
 from materials.v1 import material_pb2
 
 import processor_service
-from processor_service.brain import BrainClient, open_http
-from processor_service.brain_reader import BrainReader
-from processor_service.breaker import BrainBreaker, BreakerPolicy
-from processor_service.embedding_models import EmbeddingModels
-from processor_service.generation_store import GenerationStore
-from processor_service.index_store import IndexStore, PageText, prepare_connection
-from processor_service.page_indexing import PageIndexer
-from processor_service.rebuild_store import RebuildStore
-from processor_service.reindexer import Reindexer
-from processor_service.retry_policy import RetryPolicy
-from processor_service.reuse import ReuseStore, Wanted
+from processor_service.brain.breaker import BrainBreaker, BreakerPolicy
+from processor_service.brain.client import BrainClient, open_http
+from processor_service.brain.embedding_models import EmbeddingModels
+from processor_service.brain.reader import BrainReader
+from processor_service.brain.retry_policy import RetryPolicy
+from processor_service.index.generation_store import GenerationStore
+from processor_service.index.index_store import IndexStore, PageText, prepare_connection
+from processor_service.index.page_indexing import PageIndexer
+from processor_service.index.rebuild_store import RebuildStore
+from processor_service.index.reindexer import Reindexer
+from processor_service.index.reuse import ReuseStore, Wanted
 from servicekit.postgres import Postgres
 from tests.integration.embedding_brain import EmbeddingBrain, embedding_brain
 from tests.local_stack import LocalStack

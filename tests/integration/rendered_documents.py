@@ -7,7 +7,7 @@ import pytest
 from fpdf import FPDF
 from PIL import Image
 
-from processor_service.rendering import DocumentError, DocumentRenderer, RenderedPage, RenderLimits
+from processor_service.documents.rendering import DocumentError, DocumentRenderer, RenderedPage, RenderLimits
 
 ROOT = Path(__file__).resolve().parents[2]
 #: Every page of a PDF is drawn, those that have a text of their own too.

@@ -15,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 import processor_service
-from processor_service.index_store import prepare_connection
-from processor_service.search_store import Candidates, Scope, SearchStore
-from processor_service.search_words import index_words, query_words
+from processor_service.index.index_store import prepare_connection
+from processor_service.index.search_words import index_words, query_words
+from processor_service.search.search_store import Candidates, Scope, SearchStore
 from servicekit.postgres import Postgres
 from tests.local_stack import LocalStack
 

@@ -15,7 +15,7 @@ from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import StreamConfig
 
-from processor_service.breaker import BrainBreaker, BreakerState
+from processor_service.brain.breaker import BrainBreaker, BreakerState
 from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
 from processor_service.worker import Worker

@@ -11,8 +11,8 @@ import pytest
 from materials.v1 import status_service_pb2
 from structlog.testing import capture_logs
 
-from processor_service.breaker import BrainBreaker
-from processor_service.fair_slots import TurnOver
+from processor_service.brain.breaker import BrainBreaker
+from processor_service.brain.fair_slots import TurnOver
 from processor_service.fleet_member import FleetMember
 from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate

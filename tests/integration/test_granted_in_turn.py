@@ -12,7 +12,7 @@ from materials.v1 import events_pb2, material_pb2
 from materials.v1 import record_service_pb2 as pb
 from nats.aio.msg import Msg
 
-from processor_service.breaker import BrainBreaker
+from processor_service.brain.breaker import BrainBreaker
 from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
 from processor_service.worker import STOPPING, Worker

@@ -10,12 +10,12 @@ import numpy as np
 import pytest
 from materials.v1 import material_pb2
 
-from processor_service.generation_store import GenerationChanged, hold
-from processor_service.index_store import FencedOut, PageText
-from processor_service.page_passages import passages_of
-from processor_service.passage_rows import PageKey
-from processor_service.passages import CHUNKING_RULE
-from processor_service.rebuild_store import Place
+from processor_service.index.generation_store import GenerationChanged, hold
+from processor_service.index.index_store import FencedOut, PageText
+from processor_service.index.page_passages import passages_of
+from processor_service.index.passage_rows import PageKey
+from processor_service.index.passages import CHUNKING_RULE
+from processor_service.index.rebuild_store import Place
 from tests.integration.index_parts import NEW, OLD, IndexParts, index_parts
 from tests.local_stack import LocalStack
 

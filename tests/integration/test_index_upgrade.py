@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 from pgvector import HalfVector
 
-from processor_service.page_passages import passages_of
+from processor_service.index.page_passages import passages_of
 from tests.integration.index_parts import MIGRATIONS, NEW, OLD, index_database, index_postgres, parts_in
 from tests.local_stack import LocalStack
 

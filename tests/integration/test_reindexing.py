@@ -8,7 +8,7 @@ from uuid import UUID
 
 import pytest
 
-from processor_service.page_passages import passages_of
+from processor_service.index.page_passages import passages_of
 from tests.integration.index_parts import NEW, OLD, SECONDS, IndexParts, index_parts
 from tests.local_stack import LocalStack
 

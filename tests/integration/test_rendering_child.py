@@ -15,7 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
-from processor_service.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
+from processor_service.documents.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
 from tests.integration.rendered_documents import PDF, PICTURES, PNG, ROOT, TIFF, image_of, opened, pdf_of, refusal
 
 
@@ -196,7 +196,7 @@ async def test_computing_without_end_is_stopped_by_the_kernel(file: Callable[[by
 
 PARENT = """
 import asyncio, pathlib, sys
-from processor_service.rendering import DocumentRenderer
+from processor_service.documents.rendering import DocumentRenderer
 
 async def main():
     async with DocumentRenderer() as renderer:
@@ -224,7 +224,7 @@ async def test_the_child_dies_with_its_parent_even_when_it_cannot_read_its_input
 
 async def test_what_a_library_prints_does_not_reach_the_protocol(file: Callable[[bytes], Path]) -> None:
     noisy = (
-        "import os, sys, processor_service.render_child as child\n"
+        "import os, sys, processor_service.documents.render_child as child\n"
         "real = child.open_document\n"
         "def open_document(*arguments):\n"
         "    print('noise', flush=True); os.write(1, b'more noise')\n"

@@ -9,9 +9,9 @@ import pytest
 from fpdf import FPDF
 from PIL import Image, ImageDraw
 
-from processor_service.document_pages import fit_scale, split_text
-from processor_service.rendering import DocumentRenderer, RenderedPage, RenderLimits
-from processor_service.upright import lie_of
+from processor_service.documents.document_pages import fit_scale, split_text
+from processor_service.documents.rendering import DocumentRenderer, RenderedPage, RenderLimits
+from processor_service.documents.upright import lie_of
 from tests.integration.rendered_documents import (
     JPEG,
     PDF,

@@ -9,7 +9,7 @@ from pathlib import Path
 import pytest
 from PIL import Image
 
-from processor_service.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
+from processor_service.documents.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
 from tests.integration.rendered_documents import JPEG, PDF, PICTURES, PNG, TIFF, WEBP, image_of, opened, pdf_of, refusal
 
 

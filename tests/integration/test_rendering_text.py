@@ -7,7 +7,7 @@ from pathlib import Path
 
 import pytest
 
-from processor_service.rendering import (
+from processor_service.documents.rendering import (
     MAX_OWN_TEXT_BYTES,
     DocumentError,
     DocumentReason,
@@ -43,7 +43,7 @@ async def test_a_larger_text_file_is_read_in_a_child_and_its_pages_are_the_same(
     content = PARAGRAPH.encode() * (MAX_OWN_TEXT_BYTES // len(PARAGRAPH.encode()) + 1)
     pages, child = await pages_of(file(content))
     assert child
-    monkeypatch.setattr("processor_service.rendering.MAX_OWN_TEXT_BYTES", len(content))
+    monkeypatch.setattr("processor_service.documents.rendering.MAX_OWN_TEXT_BYTES", len(content))
     assert await pages_of(file(content)) == (pages, False)
 
 
@@ -58,7 +58,7 @@ async def test_a_larger_text_file_is_read_in_a_child_and_its_pages_are_the_same(
 async def test_a_bad_text_file_is_refused_alike_with_and_without_a_child(
     file: File, content: bytes, reason: DocumentReason, own_bytes: int, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    monkeypatch.setattr("processor_service.rendering.MAX_OWN_TEXT_BYTES", own_bytes)
+    monkeypatch.setattr("processor_service.documents.rendering.MAX_OWN_TEXT_BYTES", own_bytes)
     async with DocumentRenderer(RenderLimits(max_pages=50)) as renderer:
         with pytest.raises(DocumentError) as refused:
             await renderer.open(file(content), "text/plain")

@@ -7,8 +7,8 @@ from pathlib import Path
 
 import pytest
 
-from processor_service.passages import split_page
-from processor_service.rendering import DocumentRenderer, RenderLimits
+from processor_service.documents.rendering import DocumentRenderer, RenderLimits
+from processor_service.index.passages import split_page
 from tests.integration.layered_documents import (
     ENGLISH,
     FRENCH,

@@ -9,8 +9,8 @@ from uuid import UUID
 import asyncpg
 import pytest
 
-from processor_service.index_store import FencedOut
-from processor_service.reuse import Extraction
+from processor_service.index.index_store import FencedOut
+from processor_service.index.reuse import Extraction
 from tests.integration.index_parts import NEW, OLD, SECONDS, IndexParts, index_parts
 from tests.local_stack import LocalStack
 

@@ -7,8 +7,8 @@ from collections.abc import AsyncIterator
 import numpy as np
 import pytest
 
-from processor_service.search_store import ModelChanged, Scope
-from processor_service.search_words import query_words
+from processor_service.index.search_words import query_words
+from processor_service.search.search_store import ModelChanged, Scope
 from tests.integration.search_index import DIMENSIONS, MODEL, SearchIndex, made_vectors, search_index
 from tests.local_stack import LocalStack
 

@@ -9,8 +9,8 @@ import asyncpg
 import numpy as np
 import pytest
 
-from processor_service.nearest_index import NearestIndex, index_name
-from processor_service.search_store import Scope, SearchStore
+from processor_service.search.nearest_index import NearestIndex, index_name
+from processor_service.search.search_store import Scope, SearchStore
 from servicekit.errors import Unavailable
 from tests.integration.search_index import MODEL, SearchIndex, Vectors, made_vectors, search_index, started
 from tests.local_stack import LocalStack

@@ -19,7 +19,7 @@ from threading import Event
 
 import httpx
 
-from processor_service.rendering import DocumentRenderer
+from processor_service.documents.rendering import DocumentRenderer
 from tests.quality.error_rates import character_error_rate, word_error_rate
 from tests.quality.pages import KnownPage, PageKind, page_kinds
 from tests.quality.rows import Row

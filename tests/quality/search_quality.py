@@ -25,15 +25,15 @@ import numpy as np
 from materials.v1 import material_pb2
 from numpy.typing import NDArray
 
-from processor_service.brain import BrainClient, open_http
-from processor_service.document_pages import split_text
-from processor_service.page_passages import NEIGHBOUR_PAGES, passages_of
-from processor_service.passage_rows import PageKey, insert_passages
-from processor_service.passages import embedding_text
-from processor_service.rendering import DocumentRenderer
-from processor_service.search_store import Candidates, Hit, Scope
-from processor_service.search_words import query_words
-from processor_service.searching import DEPTHS, ranked
+from processor_service.brain.client import BrainClient, open_http
+from processor_service.documents.document_pages import split_text
+from processor_service.documents.rendering import DocumentRenderer
+from processor_service.index.page_passages import NEIGHBOUR_PAGES, passages_of
+from processor_service.index.passage_rows import PageKey, insert_passages
+from processor_service.index.passages import embedding_text
+from processor_service.index.search_words import query_words
+from processor_service.search.search_store import Candidates, Hit, Scope
+from processor_service.search.searching import DEPTHS, ranked
 from tests.integration.search_index import MODEL, SearchIndex, search_index
 from tests.local_stack import LocalStack
 from tests.quality.rows import Row

@@ -16,7 +16,7 @@ def rendering_children(stack: LocalStack) -> list[int]:
         child.pid
         for processor in processors
         for child in processor.children(recursive=True)
-        if child.is_running() and "processor_service.render_child" in command(child)
+        if child.is_running() and "processor_service.documents.render_child" in command(child)
     ]
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 import psutil
 import pytest
 
-from processor_service.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
+from processor_service.documents.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
 from tests.integration.rendered_documents import JPEG, PDF, PNG, TIFF, opened, refusal
 from tests.security import hostile_images, hostile_pdfs
 

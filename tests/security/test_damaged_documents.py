@@ -14,7 +14,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 from PIL import Image, ImageDraw
 
-from processor_service.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
+from processor_service.documents.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
 from tests.conftest import SAMPLES
 from tests.fuzz.settings import EXAMPLES, fuzzing
 from tests.integration.layered_documents import ENGLISH, chapter, over_image, table

@@ -15,7 +15,7 @@ from materials.v1 import material_pb2
 from materials.v1 import processor_service_pb2 as pb
 from PIL import Image
 
-from processor_service.rendering import DocumentRenderer
+from processor_service.documents.rendering import DocumentRenderer
 from tests.integration.rendered_documents import PDF, PICTURES, opened
 from tests.local_stack import Client
 from tests.security import reaching_pdfs

@@ -11,7 +11,7 @@ from collections.abc import AsyncIterator, Callable
 import pytest
 from materials.v1 import processor_service_pb2 as pb
 
-from processor_service.search_words import search_words
+from processor_service.index.search_words import search_words
 from tests.contract.answering_brain import AnsweringBrain
 from tests.contract.answers import Answer, ask, read, stack_with_brain
 from tests.local_stack import Client, LocalStack, unique_course

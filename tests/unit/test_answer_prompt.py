@@ -9,7 +9,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from local_brain.answering import parse_prompt
-from processor_service.answer_prompt import NOT_HELD, QuotedPassage, answer_prompt, passages_that_fit
+from processor_service.answers.answer_prompt import NOT_HELD, QuotedPassage, answer_prompt, passages_that_fit
 
 PLANTS = QuotedPassage("plants.pdf", 3, "Leaves", "Photosynthesis makes sugar.\nIt needs light.")
 #: Whatever a document may try to be.

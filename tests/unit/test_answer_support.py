@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processor_service.support import CLEARLY_SUPPORTED, coverage, evidence, joined, supports
+from processor_service.answers.support import CLEARLY_SUPPORTED, coverage, evidence, joined, supports
 
 DROPOUT = "Dropout is a technique meant at preventing overfitting the training data by dropping out 50 units in a neural network."
 MATRICES = "We note that not all square matrices are invertible. A matrix is invertible if its determinant is not zero."

@@ -7,16 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.brain_errors import (
-    BrainBusy,
-    BrainFailed,
-    BrainInterrupted,
-    BrainMisconfigured,
-    BrainRefused,
-    BrainUnavailable,
-    BreakerOpen,
-)
-from processor_service.breaker import (
+from processor_service.brain.breaker import (
     BrainBreaker,
     Breaker,
     BreakerPolicy,
@@ -25,6 +16,15 @@ from processor_service.breaker import (
     call_unavailable,
     probe_ended,
     probe_started,
+)
+from processor_service.brain.errors import (
+    BrainBusy,
+    BrainFailed,
+    BrainInterrupted,
+    BrainMisconfigured,
+    BrainRefused,
+    BrainUnavailable,
+    BreakerOpen,
 )
 
 POLICY = BreakerPolicy(threshold=3, base_seconds=1.0, cap_seconds=30.0)

@@ -6,8 +6,8 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.answer_prompt import NOT_HELD
-from processor_service.citations import MAX_REPLY_CHARS, ReplySentence, check_reply, split_reply
+from processor_service.answers.answer_prompt import NOT_HELD
+from processor_service.answers.citations import MAX_REPLY_CHARS, ReplySentence, check_reply, split_reply
 
 PLANTS = "Photosynthesis converts the energy of light into sugar. It happens in the chloroplasts of green leaves."
 FRANCE = "In 1789 the people of Paris stormed the Bastille, and the king lost his power."
@@ -100,7 +100,7 @@ class TestRefusal:
 
 class TestHostileReplies:
     def test_our_own_instructions_are_left_out(self) -> None:
-        from processor_service.answer_prompt import QuotedPassage, answer_prompt
+        from processor_service.answers.answer_prompt import QuotedPassage, answer_prompt
 
         prompt = answer_prompt("What is it?", [QuotedPassage("notes.txt", 1, "", PLANTS)])
         instructions = prompt.partition("Context:")[0]

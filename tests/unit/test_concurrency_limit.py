@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.concurrency_limit import (
+from processor_service.brain.concurrency_limit import (
     FIRST_PATIENCE,
     MOST_PATIENCE,
     ConcurrencyLimit,

@@ -7,7 +7,7 @@ from collections import Counter
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.fair_queue import BACKGROUND, MOST_REMEMBERED, FairQueue, Waiting
+from processor_service.brain.fair_queue import BACKGROUND, MOST_REMEMBERED, FairQueue, Waiting
 
 OWNERS = st.sampled_from(["ann", "bob", "cyd", BACKGROUND])
 MATERIALS = st.sampled_from(["one", "two", "three"])

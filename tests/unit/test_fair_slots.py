@@ -7,7 +7,7 @@ import random
 
 import pytest
 
-from processor_service.fair_slots import FairSlots, TurnOver
+from processor_service.brain.fair_slots import FairSlots, TurnOver
 
 
 class Bench:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.fusion import Place, Ranking, fuse
+from processor_service.search.fusion import Place, Ranking, fuse
 
 
 def ranking(keys: str, weight: float = 1.0) -> Ranking[str]:

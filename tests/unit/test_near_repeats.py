@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.near_repeats import fold_repeats
+from processor_service.search.near_repeats import fold_repeats
 
 BAYES = "Bayes' theorem tells how to change a belief when new evidence arrives, and joins four quantities in one line."
 CELLS = "A cell has a membrane, a nucleus and mitochondria; the last of these give it the energy it lives from."

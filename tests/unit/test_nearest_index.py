@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processor_service.nearest_index import Upkeep, index_name, upkeep
+from processor_service.search.nearest_index import Upkeep, index_name, upkeep
 
 
 @pytest.mark.parametrize(

@@ -7,7 +7,7 @@ import os
 import pytest
 from pydantic import ValidationError
 
-from processor_service.brain_part import brain_addresses
+from processor_service.brain.part import brain_addresses
 from processor_service.settings import ProcessorSettings
 
 GOOD = {

@@ -6,7 +6,7 @@ import pytest
 from materials.v1 import errors_pb2, material_pb2
 from materials.v1 import record_service_pb2 as pb
 
-from processor_service.brain_errors import (
+from processor_service.brain.errors import (
     MAX_REASON_CHARS,
     BrainBusy,
     BrainError,
@@ -18,10 +18,10 @@ from processor_service.brain_errors import (
     BrainUnavailable,
     BreakerOpen,
 )
-from processor_service.fair_slots import TurnOver
-from processor_service.index_store import FencedOut
+from processor_service.brain.fair_slots import TurnOver
+from processor_service.documents.rendering import DocumentError, DocumentReason
+from processor_service.index.index_store import FencedOut
 from processor_service.outcomes import OTHERS_WAIT, WAITING_FOR_BRAIN, ObjectChanged, report_of
-from processor_service.rendering import DocumentError, DocumentReason
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.object_store import ObjectMissing
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processor_service.following import without_gap
-from processor_service.index_store import PageText
+from processor_service.index.index_store import PageText
 
 
 @pytest.mark.parametrize(

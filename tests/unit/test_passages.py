@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor_service.passages import Passage, embedding_text, split_page
+from processor_service.index.passages import Passage, embedding_text, split_page
 
 # Pieces that put every kind of place to cut, and none, next to each other.
 PIECES = st.one_of(

@@ -19,7 +19,7 @@ from typing import Any
 import pypdfium2
 import pytest
 
-from processor_service.document_pages import split_text
+from processor_service.documents.document_pages import split_text
 
 QUESTIONS = Path(__file__).resolve().parents[1] / "quality" / "questions.json"
 PLAIN_TEXT = "sample_text.md"

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.brain_errors import (
+from processor_service.brain.errors import (
     BrainBusy,
     BrainError,
     BrainFailed,
@@ -18,7 +18,7 @@ from processor_service.brain_errors import (
     BrainUnavailable,
     BreakerOpen,
 )
-from processor_service.retry_policy import RetryPolicy, backoff, call_with_retries, pause_before_retry
+from processor_service.brain.retry_policy import RetryPolicy, backoff, call_with_retries, pause_before_retry
 
 QUICK = RetryPolicy(tries=4, base_seconds=0.001, cap_seconds=0.002)
 

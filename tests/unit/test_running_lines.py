@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor_service.running_lines import Body, running_spans
+from processor_service.index.running_lines import Body, running_spans
 
 HEADER, FOOTER = "CS 229 – Machine Learning", "Stanford University {} Fall 2018"
 

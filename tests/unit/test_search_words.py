@@ -8,14 +8,14 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from processor_service.search_store import as_query, rarities
-from processor_service.search_words import (
+from processor_service.index.search_words import (
     MAX_QUERY_WORDS,
     MAX_WORD_CHARACTERS,
     index_words,
     query_words,
     search_words,
 )
+from processor_service.search.search_store import as_query, rarities
 
 
 def finds(query: str, text: str) -> bool:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processor_service.tex_symbols import symbols_of
+from processor_service.documents.tex_symbols import symbols_of
 
 
 @pytest.mark.parametrize(

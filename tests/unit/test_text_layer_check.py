@@ -6,7 +6,7 @@ from dataclasses import replace
 
 import pytest
 
-from processor_service.text_layer_check import MAX_CHARS, LayerFacts, Verdict, judge
+from processor_service.documents.text_layer_check import MAX_CHARS, LayerFacts, Verdict, judge
 
 PROSE = (
     "Glaciers form where more snow falls than melts, year after year, and the weight of new layers presses the older ones. "

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from processor_service.text_mending import join_cut_words, mend
+from processor_service.documents.text_mending import join_cut_words, mend
 
 
 @pytest.mark.parametrize(

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image, ImageDraw, ImageFilter, ImageFont
 
-from processor_service.upright import Lie, for_reading, lie_of
+from processor_service.documents.upright import Lie, for_reading, lie_of
 
 MOST = 40_000_000
 

@@ -7,7 +7,7 @@ from collections.abc import AsyncIterator
 
 import pytest
 
-from processor_service.breaker import BrainBreaker
+from processor_service.brain.breaker import BrainBreaker
 from processor_service.work_gate import WorkGate
 
 

@@ -1,0 +1,1 @@
+"""Answering questions from passages, and holding answers to them."""

@@ -1,0 +1,141 @@
+"""The columns of a page, in the order in which they are read. Pure, on plain values.
+
+A gutter with prose on both sides parts a region into columns, read one after the other. Lines across it (a title) part the region in bands above and below
+(the XY-cut of Nagy and Seth, 1984, with spanning lines as horizontal cuts). The cells of a table fill their columns less than prose does, or stand in rows: a
+table stays row by row. A header and a footer that stand apart are taken off first: they may be as parted as the columns are.
+
+What can go wrong: a table whose cells are long lines of prose is read column by column.
+"""
+
+from __future__ import annotations
+
+from bisect import bisect_left, bisect_right
+from itertools import pairwise
+from statistics import median
+
+from processor_service.documents.text_runs import Run, by_line
+
+_MAX_DEPTH = 12
+# A column holds at least this many lines of at least this width in line heights: less is a table or a label.
+_COLUMN_LINES = 3
+_COLUMN_WIDTH = 6.0
+# Prose fills this share of its column's width, at least in some lines; a table's cells fill less.
+_COLUMN_FILL = 0.6
+_FULL_LINE = 0.85
+# The rows of a table have a pitch of this many sizes and more, and stand at the same heights in both columns.
+_ROW_PITCH = 1.5
+_ROW_SHARE = 0.8
+# A gutter may be crossed by this share of a region's runs (titles, wide formulas), not more.
+_SPANNING_SHARE = 0.2
+# A gutter is at least this wide, in sizes of the type, where there is one so wide.
+_GUTTER_GAP = 0.7
+# A header or footer stands this many line heights apart from the rest.
+_EDGE_GAP = 0.8
+
+
+def blocks(runs: list[Run]) -> list[list[Run]]:
+    """The regions of the page in reading order."""
+    header, body, footer = _parted_edges(runs)
+    return [block for block in (header, *_columns(body, _MAX_DEPTH), footer) if block]
+
+
+def _parted_edges(runs: list[Run]) -> tuple[list[Run], list[Run], list[Run]]:
+    """The header line, the body and the footer line; a header or footer is empty where none stands apart."""
+    lines = by_line(runs)
+    if len(lines) < 4:
+        return [], runs, []
+    heights = median(run.size for run in runs)
+    header = lines[0] if _gap(lines[0], lines[1]) > _EDGE_GAP * heights else []
+    footer = lines[-1] if _gap(lines[-2], lines[-1]) > _EDGE_GAP * heights else []
+    taken = {id(run) for run in (*header, *footer)}
+    return header, [run for run in runs if id(run) not in taken], footer
+
+
+def _gap(above: list[Run], below: list[Run]) -> float:
+    return min(run.baseline - run.size for run in below) - max(run.baseline for run in above)
+
+
+def _columns(runs: list[Run], depth: int) -> list[list[Run]]:
+    gutter = _gutter(runs) if depth else None
+    if gutter is None:
+        return [runs] if runs else []
+    spanning = sorted((run for run in runs if run.left < gutter < run.right), key=lambda run: run.baseline)
+    blocks: list[list[Run]] = []
+    heading: list[Run] = []
+    top = float("-inf")
+    beside = sorted((run for run in runs if not run.left < gutter < run.right), key=lambda run: run.baseline)
+    baselines = [run.baseline for run in beside]
+    for end in [*spanning, None]:
+        bottom = end.baseline if end else float("inf")
+        band = beside[bisect_right(baselines, top) : bisect_right(baselines, bottom)]
+        if end and band:
+            # What stands at the height of the spanning line is of that line.
+            first = bisect_left([run.baseline for run in band], bottom - 0.3 * end.size)
+            heading_mates, band = band[first:], band[:first]
+        else:
+            heading_mates = []
+        if band:
+            blocks.extend([heading] if heading else [])
+            heading = []
+            blocks.extend(_columns([run for run in band if run.right <= gutter], depth - 1))
+            blocks.extend(_columns([run for run in band if run.left >= gutter], depth - 1))
+        heading.extend([end, *heading_mates] if end else [])
+        top = bottom
+    return [*blocks, heading] if heading else blocks
+
+
+def _gutter(runs: list[Run]) -> float | None:
+    """The x that parts the region into two columns crossed by the fewest runs, or None where there is one column."""
+    if len(runs) < 2 * _COLUMN_LINES:
+        return None
+    step = max(1.0, median(run.size for run in runs) / 2)
+    lefts, rights = sorted(run.left for run in runs), sorted(run.right for run in runs)
+    middle = (lefts[0] + rights[-1]) / 2
+    best: tuple[int, bool, float, float] | None = None
+    for start in sorted({round(run.left / step) for run in runs}):
+        x = (start - 0.5) * step
+        # Counted first: most places are crossed by far too many to be looked at.
+        beyond = len(runs) - bisect_left(lefts, x)
+        before = bisect_right(rights, x)
+        crossing = len(runs) - before - beyond
+        if crossing > _SPANNING_SHARE * len(runs) or min(before, beyond) < _COLUMN_LINES:
+            continue
+        left = [run for run in runs if run.right <= x]
+        right = [run for run in runs if run.left >= x]
+        if not (_is_column(left) and _is_column(right) and _side_by_side(left, right)) or _are_rows(left, right):
+            continue
+        gap = min(run.left for run in right) - max(run.right for run in left)
+        # Of gaps that are wide enough the most central: before a column of page numbers there is a wider one.
+        rank = (crossing, gap < _GUTTER_GAP * 2 * step, abs(x - middle), x)
+        if best is None or rank < best:
+            best = rank
+    return best[3] if best else None
+
+
+def _is_column(runs: list[Run]) -> bool:
+    """Whether these are lines of prose, one below the other, rather than the cells of a table."""
+    if sum(run.width >= _COLUMN_WIDTH * run.size for run in runs) < _COLUMN_LINES:
+        return False
+    width = max(run.right for run in runs) - min(run.left for run in runs)
+    # By their own width, so that long lines tell and the pieces of formulas do not.
+    filled = sum(run.width**2 for run in runs) / max(1e-6, sum(run.width for run in runs))
+    full = sum(run.width >= _FULL_LINE * width and run.width >= 3 * _COLUMN_WIDTH * run.size for run in runs)
+    return filled >= _COLUMN_FILL * width or full >= _COLUMN_LINES
+
+
+def _are_rows(left: list[Run], right: list[Run]) -> bool:
+    """Whether the two are a table's columns: each height on one side is one on the other, and rows are further apart than lines."""
+    size = median(run.size for run in left)
+    heights = [sorted({round(run.baseline / size * 5) for run in side}) for side in (left, right)]
+    fewer, more = sorted(heights, key=len)
+    near = {height + shift for height in more for shift in (-1, 0, 1)}
+    pitches = [below - above for above, below in pairwise(fewer)]
+    shared = sum(height in near for height in fewer)
+    return bool(pitches) and shared >= _ROW_SHARE * len(more) and median(pitches) >= _ROW_PITCH * 5
+
+
+def _side_by_side(left: list[Run], right: list[Run]) -> bool:
+    tops = [min(run.baseline for run in side) for side in (left, right)]
+    bottoms = [max(run.baseline for run in side) for side in (left, right)]
+    shared = min(bottoms) - max(tops)
+    return shared >= 0.3 * min(bottom - top for top, bottom in zip(tops, bottoms, strict=True)) and shared > 0

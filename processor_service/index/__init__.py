@@ -1,0 +1,1 @@
+"""Pages and passages: how pages are cut, embedded and kept, in generations of the index."""
