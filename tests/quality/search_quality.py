@@ -47,8 +47,8 @@ CALLS = 2
 #: Words in a row that count as taken from the quote.
 RUN_WORDS = 3
 
-#: Asked with some of the material's words, as most are. Users must be able to rely on these. The others, riddles that share no word with their answer and questions
-#: in another language than it, go by the embedding model, a small English one here: their floor is what is reached, less a little.
+#: Asked with some of the material's words, as most are. Users must be able to rely on these. The others, riddles that share no word with their answer
+#: and questions in another language than it, go by the embedding model, a small English one here: their floor is what is reached, less a little.
 WORDED_KINDS = ("exact", "fact")
 WORDED = "in the material's words"
 RECALL_FLOORS = {"exact": 0.95, "fact": 0.95, WORDED: 0.95, "paraphrase": 0.45, "cross": None, "all": 0.83}

@@ -152,7 +152,9 @@ class TestStranger:
         for who in (world.stranger, world.operator):
             there, nowhere = [
                 rpc.call(
-                    channel, who.metadata, rpc.request(material_ids=[material_id], course_id=course, query="cells")
+                    channel,
+                    who.metadata,
+                    rpc.request(material_ids=[material_id], course_id=course, query="cells", question="cells"),
                 )
                 for material_id, course in ((world.material.id, world.course), (str(uuid.uuid4()), empty))
             ]

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import uuid
 
@@ -73,10 +74,9 @@ async def junk_on_the_stream(stack: FaultStack, work: Workload) -> None:
             # The processor meets the junk on one subject, both purgers that on the other; these also refuse to purge what is not deleted.
             expected = (len(_junk()) + 1) * len(CONSUMERS) + 1 * 2
             async with asyncio.timeout(30):
-                for _ in range(expected):
-                    await terminated.get()
-            for name in CONSUMERS:
-                info = await jetstream.consumer_info(STREAM, name)
-                assert info.num_redelivered == 0, f"{name} is given junk again and again"
+                advisories = [json.loads((await terminated.get()).data) for _ in range(expected)]
+            # Real events may come again: their material was not the one whose turn it was.
+            for advisory in advisories:
+                assert advisory["deliveries"] == 1, f"{advisory['consumer']} was given junk again and again"
     finally:
         await watching.close()

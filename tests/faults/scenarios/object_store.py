@@ -135,7 +135,7 @@ async def not_mounted(stack: FaultStack, work: Workload) -> None:
         elsewhere = directory.rename(directory.with_name("elsewhere"))
     try:
         await stack.until_row(
-            "SELECT 1 FROM status.materials WHERE owner_id = $1 AND status = 2 HAVING count(*) = 2", work.owner
+            "SELECT 1 FROM status.materials WHERE owner_id = $1 AND status = 2 HAVING count(*) = 4", work.owner
         )
         for note in notes:
             with refused("UNAVAILABLE", "OBJECT_STORE_UNAVAILABLE"):
