@@ -75,10 +75,14 @@ def answer(prompt: str, unit_vector: Callable[[str], npt.NDArray[np.float32]]) -
     if not parsed.question or not parsed.sentences:
         return NOTHING_FOUND
     scores = nearness(parsed, unit_vector)
-    best = max(scores)
+    candidates = [index for index in _distinct(parsed.sentences) if not _asks(parsed.sentences[index])]
+    for index, sentence in enumerate(parsed.sentences):
+        if _asks(sentence) and _goes_on_in_passage(parsed.sentences, index):
+            scores[index + 1] = max(scores[index + 1], scores[index])
+    best = max((scores[index] for index in candidates), default=0.0)
     if best < _LEAST:
         return NOTHING_FOUND
-    ranked = sorted(_distinct(parsed.sentences), key=lambda index: -scores[index])[:_MAX_QUOTED]
+    ranked = sorted(candidates, key=lambda index: -scores[index])[:_MAX_QUOTED]
     chosen = {index for index in ranked if scores[index] >= _NEAR_BEST * best}
     # What a colon announces belongs to it.
     chosen |= {index + 1 for index in chosen if _announces(parsed.sentences, index)}
@@ -128,10 +132,16 @@ def _names_unknown(question: str, words: frozenset[str]) -> bool:
 
 
 def _announces(sentences: Sequence[Sentence], index: int) -> bool:
-    following = sentences[index + 1 : index + 2]
-    return sentences[index].text.endswith((":", "：")) and any(
-        each.marker == sentences[index].marker for each in following
-    )
+    return sentences[index].text.endswith((":", "：")) and _goes_on_in_passage(sentences, index)
+
+
+def _asks(sentence: Sentence) -> bool:
+    """Whether it is a question itself: it answers none, but what follows it may."""
+    return sentence.text.rstrip("\"'”’»)] ").endswith(("?", "？", "؟"))
+
+
+def _goes_on_in_passage(sentences: Sequence[Sentence], index: int) -> bool:
+    return any(each.marker == sentences[index].marker for each in sentences[index + 1 : index + 2])
 
 
 def _sentences(context: str) -> tuple[Sentence, ...]:

@@ -132,7 +132,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     operating = IndexOperating(generations, models, reindexer.wake)
     answering = Answering(
         searching,
-        brain.write,
+        brain.answer_client.generate,
         status,
         AnswerLimits(
             sources=settings.answer_sources,

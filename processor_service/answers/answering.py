@@ -36,8 +36,6 @@ from servicekit.visibility import visible_materials
 WORD_MATCH = 0.6
 #: How long an answer may still take when this replica stops, in seconds.
 LAST_SECONDS = 2.0
-#: The largest reply of the Brain that is read. Of that, `citations.MAX_REPLY_CHARS` are looked at.
-MAX_REPLY_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True, slots=True)

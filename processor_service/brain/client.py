@@ -3,7 +3,7 @@
 The Brain is slow, restarts at times, and stands behind proxies, so no reply is trusted: each is read in pieces up to
 `max_reply_bytes`, within one deadline for the whole call (httpx's own read time-out starts again with every byte, so a
 reply of one byte a second would never end), and is then checked against the contract. What fails a check becomes one
-of the errors of `brain_errors` and is never returned. Redirects are not followed: the page images would go wherever
+of the errors of `brain.errors` and is never returned. Redirects are not followed: the page images would go wherever
 the reply points.
 
 This module makes one try. Retries are in `retry_policy`, waiting for a Brain that is away is in `breaker`.
@@ -25,6 +25,7 @@ import httpx
 import numpy as np
 from numpy.typing import NDArray
 
+from processor_service.brain.connections import BrainConnections
 from processor_service.brain.errors import (
     BrainBusy,
     BrainError,
@@ -65,27 +66,20 @@ class GeneratedText:
 
 def open_http(
     *, token: str | None = None, ca_file: Path | None = None, max_connections: int = 16, user_agent: str = "processor"
-) -> httpx.AsyncClient:
-    """An HTTP client fit for `BrainClient`; close it with `aclose()` or `async with`.
+) -> BrainConnections:
+    """Connections fit for `BrainClient`; close them with `aclose()` or `async with`.
 
     `token` is sent as a bearer token, `ca_file` (PEM) replaces the usual authorities. At most `max_connections` are
-    open at once. Redirects are not followed, and proxies or certificates named in the environment are not used.
+    in use at once. Redirects are not followed, and proxies or certificates named in the environment are not used.
     Raises OSError or ssl.SSLError when `ca_file` cannot be read.
     """
     # "identity": a compressed reply could expand a thousandfold behind the size check.
     headers = {"User-Agent": user_agent, "Accept": "application/json", "Accept-Encoding": "identity"}
     if token:
         headers["Authorization"] = f"Bearer {token}"
-    return httpx.AsyncClient(
-        headers=headers,
-        verify=ssl.create_default_context(cafile=ca_file) if ca_file else True,
-        # Idle connections are dropped before a server's usual 5 s, else a request could meet one just being closed.
-        limits=httpx.Limits(
-            max_connections=max_connections, max_keepalive_connections=max_connections, keepalive_expiry=3.0
-        ),
-        follow_redirects=False,
-        trust_env=False,
-    )
+    # One for all: reading the authorities takes milliseconds, a client that is given them microseconds.
+    tls = ssl.create_default_context(cafile=ca_file) if ca_file else httpx.create_ssl_context(trust_env=False)
+    return BrainConnections(headers=headers, tls=tls, most=max_connections)
 
 
 def fit_url(endpoint: str, text: str, *, max_bytes: int = MAX_REQUEST_LINE_BYTES) -> str:
@@ -145,7 +139,7 @@ class BrainClient:
 
     def __init__(
         self,
-        http: httpx.AsyncClient,
+        http: BrainConnections,
         *,
         endpoint: str,
         timeout_seconds: float = 300.0,

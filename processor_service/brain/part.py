@@ -9,12 +9,11 @@ import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
 
-import httpx
 import structlog
 
-from processor_service.answers.answering import MAX_REPLY_BYTES
 from processor_service.brain.breaker import BrainBreaker, Breaker, BreakerState
-from processor_service.brain.client import BrainClient, GeneratedText, open_http
+from processor_service.brain.client import BrainClient, open_http
+from processor_service.brain.connections import BrainConnections
 from processor_service.brain.reader import BrainReader
 from processor_service.settings import ProcessorSettings
 from servicekit.server import Health
@@ -23,6 +22,8 @@ log = structlog.get_logger()
 
 BRAIN_HEALTH = "ai_brain"
 NEXT_BRAIN_HEALTH = "next_ai_brain"
+#: The largest answer of the Brain that is read; far more than is shown of one.
+MAX_ANSWER_BYTES = 256 * 1024
 
 
 @dataclass(frozen=True)
@@ -44,20 +45,31 @@ class Brain:
     def __init__(
         self, settings: ProcessorSettings, address: BrainAddress, health: Health, *, on_change: Callable[[], None]
     ) -> None:
-        self._settings, self.address, self._health, self._on_change = settings, address, health, on_change
+        self.address, self._health, self._on_change = address, health, on_change
         self._http = open_http(
             token=address.token or None,
             ca_file=settings.ai_brain_ca_file,
             max_connections=settings.ai_brain_concurrency + settings.ai_brain_embedding_concurrency + 4,
         )
-        # Connections of its own: searches must not take those that reading needs.
+        # Connections of their own: searches must not take those that reading needs, nor answers those that either does.
         self._search_http = open_http(
             token=address.token or None,
             ca_file=settings.ai_brain_ca_file,
             max_connections=settings.ai_brain_embedding_concurrency,
         )
+        self._answer_http = open_http(
+            token=address.token or None,
+            ca_file=settings.ai_brain_ca_file,
+            max_connections=settings.answer_concurrency,
+        )
         self.client = self._client(self._http, settings.ai_brain_timeout)
         self.search_client = self._client(self._search_http, settings.search_timeout)
+        self.answer_client = BrainClient(
+            self._answer_http,
+            endpoint=address.endpoint,
+            timeout_seconds=settings.answer_timeout,
+            max_reply_bytes=MAX_ANSWER_BYTES,
+        )
         self._changes: asyncio.Queue[Breaker] = asyncio.Queue(100)
         self.breaker = BrainBreaker(self.client.healthy, on_change=self._changed)
         self.reader = BrainReader(
@@ -68,29 +80,13 @@ class Brain:
         )
         self._tasks: list[asyncio.Task[None]] = []
 
-    def _client(self, http: httpx.AsyncClient, timeout: float) -> BrainClient:
+    def _client(self, http: BrainConnections, timeout: float) -> BrainClient:
         return BrainClient(
             http,
             endpoint=self.address.endpoint,
             timeout_seconds=timeout,
             embedding_dimensions=self.address.embedding_dimensions,
         )
-
-    async def write(self, prompt: str) -> GeneratedText:
-        """Text written in answer to `prompt`. Raises BrainError.
-
-        By a connection of its own: askers leave when they like, and a call that is cancelled just as its reply comes can leave httpx's pool with a connection
-        that is never free again.
-        """
-        token, ca_file = self.address.token or None, self._settings.ai_brain_ca_file
-        async with open_http(token=token, ca_file=ca_file, max_connections=1) as http:
-            client = BrainClient(
-                http,
-                endpoint=self.address.endpoint,
-                timeout_seconds=self._settings.answer_timeout,
-                max_reply_bytes=MAX_REPLY_BYTES,
-            )
-            return await client.generate(prompt)
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Looks whether the Brain is there; goes on either way."""
@@ -107,8 +103,8 @@ class Brain:
             task.cancel()
         if self._tasks:
             await asyncio.wait(self._tasks)
-        await self._http.aclose()
-        await self._search_http.aclose()
+        for http in (self._http, self._search_http, self._answer_http):
+            await http.aclose()
 
     def _changed(self, breaker: Breaker) -> None:
         self._changes.put_nowait(breaker)

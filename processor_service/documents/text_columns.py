@@ -16,6 +16,9 @@ from statistics import median
 from processor_service.documents.text_runs import Run, by_line
 
 _MAX_DEPTH = 12
+# So many times a side of a gutter is parted again to see whether it is columns, at so many of its gaps: a table has many.
+_NESTED = 2
+_NESTED_GAPS = 4
 # A column holds at least this many lines of at least this width in line heights: less is a table or a label.
 _COLUMN_LINES = 3
 _COLUMN_WIDTH = 6.0
@@ -84,32 +87,43 @@ def _columns(runs: list[Run], depth: int) -> list[list[Run]]:
     return [*blocks, heading] if heading else blocks
 
 
-def _gutter(runs: list[Run]) -> float | None:
-    """The x that parts the region into two columns crossed by the fewest runs, or None where there is one column."""
+def _gutter(runs: list[Run], nested: int = _NESTED) -> float | None:
+    """The x that parts the region into two columns crossed by the fewest runs, or None where there is one column.
+
+    Either side may be `nested` times parted again: of three columns, one side has two.
+    """
+    for x in _gaps(runs)[: None if nested == _NESTED else _NESTED_GAPS]:
+        left = [run for run in runs if run.right <= x]
+        right = [run for run in runs if run.left >= x]
+        if not _side_by_side(left, right) or _are_rows(left, right):
+            continue
+        parted = [side for side in (left, right) if not _is_column(side)]
+        if not parted or (nested and all(_gutter(side, nested - 1) is not None for side in parted)):
+            return x
+    return None
+
+
+def _gaps(runs: list[Run]) -> list[float]:
+    """Where a gutter may be, the likeliest first: what is crossed by the fewest runs."""
     if len(runs) < 2 * _COLUMN_LINES:
-        return None
+        return []
     step = max(1.0, median(run.size for run in runs) / 2)
     lefts, rights = sorted(run.left for run in runs), sorted(run.right for run in runs)
     middle = (lefts[0] + rights[-1]) / 2
-    best: tuple[int, bool, float, float] | None = None
-    for start in sorted({round(run.left / step) for run in runs}):
+    gaps: dict[tuple[int, int], tuple[int, bool, float, float]] = {}
+    for start in {round(left / step) for left in lefts}:
         x = (start - 0.5) * step
-        # Counted first: most places are crossed by far too many to be looked at.
-        beyond = len(runs) - bisect_left(lefts, x)
-        before = bisect_right(rights, x)
+        first = bisect_left(lefts, x)
+        before, beyond = bisect_right(rights, x), len(runs) - first
         crossing = len(runs) - before - beyond
         if crossing > _SPANNING_SHARE * len(runs) or min(before, beyond) < _COLUMN_LINES:
             continue
-        left = [run for run in runs if run.right <= x]
-        right = [run for run in runs if run.left >= x]
-        if not (_is_column(left) and _is_column(right) and _side_by_side(left, right)) or _are_rows(left, right):
-            continue
-        gap = min(run.left for run in right) - max(run.right for run in left)
         # Of gaps that are wide enough the most central: before a column of page numbers there is a wider one.
-        rank = (crossing, gap < _GUTTER_GAP * 2 * step, abs(x - middle), x)
-        if best is None or rank < best:
-            best = rank
-    return best[3] if best else None
+        is_narrow = lefts[first] - rights[before - 1] < _GUTTER_GAP * 2 * step
+        rank = (crossing, is_narrow, abs(x - middle), x)
+        # Places that part the runs in the same way are one.
+        gaps[before, beyond] = min(rank, gaps.get((before, beyond), rank))
+    return [rank[3] for rank in sorted(gaps.values())]
 
 
 def _is_column(runs: list[Run]) -> bool:

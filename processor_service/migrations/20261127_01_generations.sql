@@ -39,13 +39,11 @@ FROM (SELECT DISTINCT ON (material_id) material_id, owner_id, course_id FROM pas
 WHERE p.material_id = d.material_id;
 CREATE INDEX documents_finished ON documents (sha256, owner_id) WHERE finished_at IS NOT NULL AND purged_at IS NULL;
 
--- The newest generation that has the page's passages.
+-- The newest generation that has the page's passages. The defaults, here and below, are for processors of before, which may still run beside this one.
 ALTER TABLE pages ADD COLUMN generation integer NOT NULL DEFAULT 1;
-ALTER TABLE pages ALTER COLUMN generation DROP DEFAULT;
 CREATE INDEX pages_generation ON pages (generation, material_id, page_number);
 
 ALTER TABLE passages ADD COLUMN generation integer NOT NULL DEFAULT 1;
-ALTER TABLE passages ALTER COLUMN generation DROP DEFAULT;
 ALTER TABLE passages DROP CONSTRAINT passages_pkey;
 ALTER TABLE passages ADD PRIMARY KEY (material_id, page_number, generation, ordinal);
 DROP INDEX passages_course;
@@ -54,7 +52,6 @@ CREATE INDEX passages_course ON passages (course_id, generation);
 -- Words as `search_words` normalises them. Passages from before have their words as Postgres finds them, until the index is built anew.
 ALTER TABLE passages ADD COLUMN words tsvector NOT NULL DEFAULT '';
 UPDATE passages SET words = to_tsvector('simple', left(text, 100000));
-ALTER TABLE passages ALTER COLUMN words DROP DEFAULT;
 -- Without a list of what is still to be put in: every search would read it through.
 CREATE INDEX passages_words ON passages USING gin (words) WITH (fastupdate = off);
 
