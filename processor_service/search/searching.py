@@ -37,6 +37,8 @@ COVERAGE_POWER = 1.5
 #: A place by meaning counts by how near it is beside the nearest. Without this the last of three passages would lie as close behind the first as a
 #: hundredth would behind a ninety-eighth, however far off it is, and a single common word would put it first.
 NEARNESS_POWER = 0.5
+#: What has nothing in common with the query is still a result where there is no better one.
+LEAST_NEARNESS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
@@ -173,8 +175,8 @@ def ranked(candidates: Candidates, visible: dict[str, material_pb2.Material]) ->
 
 
 def _nearness(similarity: float, most: float) -> float:
-    """From 0 to 1, which the nearest of all has."""
-    return (max(0.0, similarity) / most) ** NEARNESS_POWER if most > 0 else 1.0
+    """Above 0, at most 1, which the nearest of all has."""
+    return max(LEAST_NEARNESS, similarity / most) ** NEARNESS_POWER if most > 0 else 1.0
 
 
 def to_result(found: Found) -> pb.SearchResult:
