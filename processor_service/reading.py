@@ -69,7 +69,11 @@ class MaterialReader:
         material_id = UUID(material.id)
         finished = await patiently(
             lambda: self._index.begin(
-                material_id, material.attempt, owner_id=material.owner_id, course_id=material.course_id
+                material_id,
+                material.attempt,
+                owner_id=material.owner_id,
+                course_id=material.course_id,
+                extraction_rule=self._reuse.extraction_rule(material.media_type),
             )
         )
         if (reused := await self._take_over(material)) is not None:
@@ -89,13 +93,7 @@ class MaterialReader:
                         finished.add(number)
                         on_progress(len(finished), info.pages)
         passages = await patiently(
-            lambda: self._index.seal(
-                material_id,
-                material.attempt,
-                sha256=material.sha256,
-                extraction_rule=self._reuse.extraction_rule(material.media_type),
-                pages=info.pages,
-            )
+            lambda: self._index.seal(material_id, material.attempt, sha256=material.sha256, pages=info.pages)
         )
         return ReadResult(info.pages, passages)
 

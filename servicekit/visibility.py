@@ -12,6 +12,8 @@ from servicekit.errors import ServiceError, Unavailable, reason_of_call, retry_d
 from servicekit.identity import Caller
 
 CALL_DEADLINE_SECONDS = 10.0
+#: Materials that one call may ask for.
+BATCH = 1_000
 #: A token may end between two services, which look at it one after the other, each by its own clock; and each counts the calls of its owner.
 _PASSED_ON = frozenset(
     {"MATERIAL_NOT_FOUND", "TOKEN_EXPIRED", "TOKEN_INVALID", "OWNER_REQUEST_LIMIT", "OWNER_WATCH_LIMIT"}
@@ -36,19 +38,19 @@ async def visible_materials(
     status: Peer, caller: Caller, material_ids: Iterable[str]
 ) -> dict[str, material_pb2.Material]:
     """Those of the materials that the caller may see, by id. Raises as `visible_material`, but for MATERIAL_NOT_FOUND."""
-    wanted = sorted(material_ids)
-    if not wanted:
-        return {}
     stub = status_service_pb2_grpc.StatusServiceStub(status.channel)
-    try:
-        response = await stub.BatchGetMaterials(
-            status_service_pb2.BatchGetMaterialsRequest(material_ids=wanted),
-            metadata=bearer(caller.token),
-            timeout=CALL_DEADLINE_SECONDS,
-        )
-    except grpc.aio.AioRpcError as error:
-        raise refusal_of_record(error) from error
-    return {material.id: material for material in response.materials}
+    wanted, visible = sorted(material_ids), dict[str, material_pb2.Material]()
+    for begin in range(0, len(wanted), BATCH):
+        try:
+            response = await stub.BatchGetMaterials(
+                status_service_pb2.BatchGetMaterialsRequest(material_ids=wanted[begin : begin + BATCH]),
+                metadata=bearer(caller.token),
+                timeout=CALL_DEADLINE_SECONDS,
+            )
+        except grpc.aio.AioRpcError as error:
+            raise refusal_of_record(error) from error
+        visible.update((material.id, material) for material in response.materials)
+    return visible
 
 
 def refusal_of_record(error: grpc.aio.AioRpcError) -> ServiceError:

@@ -69,7 +69,7 @@ class Claiming:
         assert asked is not None, "a row of two values"
         if asked["granted"] is not None:
             return UUID(str(asked["granted"]))
-        if asked["owner_id"] is None:
+        if not asked["due"]:
             return material_id
-        first = await self._postgres.fetchrow(turn_store.WAITING, asked["owner_id"], MOST_OWNERS, 1)
+        first = await self._postgres.fetchrow(turn_store.WAITING, asked["served_last"], MOST_OWNERS, 1)
         return UUID(str(first["material_id"])) if first is not None else material_id

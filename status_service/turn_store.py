@@ -1,6 +1,8 @@
 """The SQL of taking turns, by name. It walks from one waiting owner to the next over a partial index, so an owner's ten thousand materials cost what one does.
 
-Only so many owners are looked at, beginning with a given one and going round: where more wait, each is in sight when a delivery of its own comes.
+Only so many owners are looked at, beginning behind the one that was served last and going round. So where more wait, the window moves on with each claim,
+comes by everybody, and nobody is passed over twice: whoever was not served when it came by has waited longest by then. (Deliveries would not do as a
+beginning: JetStream delivers what was given back before anything new, so those of one owner may come again and again.)
 """
 
 from __future__ import annotations
@@ -22,9 +24,9 @@ def _owners(name: str, first: str, bound: str = "true") -> str:
     """
 
 
-# Owners with a material that is due, the one whose turn it is first; with each its leases, and its oldest due material. $1 is the owner to begin with.
+# Owners with a material that is due, the one whose turn it is first; with each its leases, and its oldest due material. $1 is the owner to begin behind.
 WAITING = f"""
-    WITH RECURSIVE {_owners("onward", "m.owner_id >= $1")}, {_owners("around", "m.owner_id < $1", "m.owner_id < $1")},
+    WITH RECURSIVE {_owners("onward", "m.owner_id > $1")}, {_owners("around", "m.owner_id <= $1", "m.owner_id <= $1")},
     owners AS (SELECT owner_id FROM (SELECT 0, number, owner_id FROM onward UNION ALL SELECT 1, number, owner_id FROM around) a(part, number, owner_id)
                ORDER BY part, number LIMIT $2),
     leases AS (SELECT m.owner_id, count(*) AS held FROM materials m WHERE m.status = 2 AND m.deleted_at IS NULL GROUP BY m.owner_id)
@@ -40,10 +42,12 @@ WAITING = f"""
     ORDER BY held, served.claimed_at NULLS FIRST, oldest.created_at, oldest.material_id
     LIMIT $3
 """
-# Before a pick: what a claim that is repeated was given ($2 worker, $3 claim id), and the owner of the material asked for ($1) if it could be claimed now.
+# Before a pick: what a claim that is repeated was given ($2 worker, $3 claim id), whether the material asked for ($1) could be claimed now, and the owner that
+# was served last of all ('' before the first).
 ASKED = f"""
     SELECT (SELECT m.material_id FROM materials m WHERE m.status = 2 AND m.lease_worker = $2 AND m.lease_claim_id = $3) AS granted,
-           (SELECT m.owner_id FROM materials m WHERE m.material_id = $1 AND {_DUE}) AS owner_id
+           EXISTS (SELECT FROM materials m WHERE m.material_id = $1 AND {_DUE}) AS due,
+           coalesce((SELECT m.owner_id FROM materials m WHERE m.claimed_at IS NOT NULL ORDER BY m.claimed_at DESC LIMIT 1), '') AS served_last
 """
 LEASES = """
     SELECT m.material_id, m.owner_id, m.lease_worker, m.claimed_at, clock_timestamp() AS now FROM materials m

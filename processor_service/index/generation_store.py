@@ -30,6 +30,8 @@ NAME_THE_FIRST = """
     WHERE state = 'serving' AND embedding_model = ''
 """
 HOLD = "SELECT state FROM index_generations WHERE generation = $1 FOR SHARE"
+# For who changes the row afterwards: of two that hold it together neither could.
+HOLD_ALONE = "SELECT state FROM index_generations WHERE generation = $1 FOR NO KEY UPDATE"
 # Of two at once one is refused by one index or the other, and then finds what the first has made.
 START = """
     INSERT INTO index_generations (generation, embedding_model, chunking_rule, state)
@@ -85,9 +87,10 @@ class Generation:
     passages_left_out: int
 
 
-async def hold(connection: Connection, number: int, state: str) -> None:
-    """Keeps a generation in its state until the transaction ends. Raises GenerationChanged when it is in another."""
-    if await connection.fetchval(HOLD, number) != state:
+async def hold(connection: Connection, number: int, state: str, *, alone: bool = False) -> None:
+    """Keeps a generation in its state until the transaction ends; `alone` where the transaction writes to it, too. Raises GenerationChanged when it is in
+    another state."""
+    if await connection.fetchval(HOLD_ALONE if alone else HOLD, number) != state:
         raise GenerationChanged
 
 

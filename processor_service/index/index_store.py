@@ -6,6 +6,9 @@ always carry one attempt's number. A page's text and passages are written in one
 
 Passages are written for the generation of the index that is in use. It may change while a page is being embedded: then nothing is written (GenerationChanged,
 see `generation_store`), and the page is embedded again.
+
+Whoever writes takes locks in one order, so that none wait for each other in a ring: the document's row, then the generation's, then pages, then passages. A
+second document, the source of a copy, comes last, and is passed over when it is not free. The switch takes generations alone, lower numbers first.
 """
 
 from __future__ import annotations
@@ -27,10 +30,17 @@ from servicekit.postgres import Connection, Postgres
 #: No attempt reaches it: fences everybody out of a purged document.
 PURGED_ATTEMPT = 2**31 - 1
 PAGE_ROWS = 50
+#: A book's passages are in several indexes, each of which hears of their new attempt: longer than a statement usually may take.
+ADOPT_SECONDS = 60.0
 
+# Pages that another rule has read stay, but nobody else is given them as if they were of this one.
 BEGIN = """
-    INSERT INTO documents AS d (material_id, attempt, owner_id, course_id) VALUES ($1, $2, $3, $4)
-    ON CONFLICT (material_id) DO UPDATE SET attempt = EXCLUDED.attempt, owner_id = EXCLUDED.owner_id, course_id = EXCLUDED.course_id
+    INSERT INTO documents AS d (material_id, attempt, owner_id, course_id, extraction_rule) VALUES ($1, $2, $3, $4, $5)
+    ON CONFLICT (material_id) DO UPDATE SET attempt = EXCLUDED.attempt, owner_id = EXCLUDED.owner_id, course_id = EXCLUDED.course_id,
+        extraction_rule = CASE
+            WHEN d.extraction_rule = EXCLUDED.extraction_rule OR NOT EXISTS (SELECT FROM pages p WHERE p.material_id = d.material_id)
+            THEN EXCLUDED.extraction_rule ELSE 'mixed'
+        END
     WHERE d.attempt <= EXCLUDED.attempt
     RETURNING attempt
 """
@@ -44,7 +54,7 @@ INSERT_PAGE = """
 """
 # From here on a later upload of the same bytes may be given what was read.
 SEAL = """
-    UPDATE documents SET sha256 = $3, extraction_rule = $4, pages_total = $5, finished_at = clock_timestamp()
+    UPDATE documents SET sha256 = $3, pages_total = $4, finished_at = clock_timestamp()
     WHERE material_id = $1 AND attempt = $2 AND purged_at IS NULL RETURNING 1
 """
 COUNT_PASSAGES = """
@@ -90,13 +100,15 @@ class IndexStore:
     def __init__(self, postgres: Postgres) -> None:
         self._postgres = postgres
 
-    async def begin(self, material_id: UUID, attempt: int, *, owner_id: str, course_id: str) -> set[int]:
-        """Opens the document for an attempt; returns the numbers of the pages already finished. Raises FencedOut."""
+    async def begin(
+        self, material_id: UUID, attempt: int, *, owner_id: str, course_id: str, extraction_rule: str
+    ) -> set[int]:
+        """Opens the document for an attempt, which reads by this rule; returns the numbers of the pages already finished. Raises FencedOut."""
         async with self._postgres.connection() as connection, connection.transaction():
-            if await connection.fetchval(BEGIN, material_id, attempt, owner_id, course_id) is None:
+            if await connection.fetchval(BEGIN, material_id, attempt, owner_id, course_id, extraction_rule) is None:
                 raise FencedOut
             await connection.execute(ADOPT_PAGES, material_id, attempt)
-            await connection.execute(ADOPT_PASSAGES, material_id, attempt)
+            await connection.execute(ADOPT_PASSAGES, material_id, attempt, timeout=ADOPT_SECONDS)
             return {row["page_number"] for row in await connection.fetch(FINISHED_PAGES, material_id)}
 
     async def finish_page(
@@ -119,10 +131,10 @@ class IndexStore:
             if written is not None:
                 await insert_passages(connection, key, passages, embeddings)
 
-    async def seal(self, material_id: UUID, attempt: int, *, sha256: str, extraction_rule: str, pages: int) -> int:
+    async def seal(self, material_id: UUID, attempt: int, *, sha256: str, pages: int) -> int:
         """Marks the document as read to the end; returns its number of passages. Raises FencedOut when the attempt does not own the document any more."""
         async with self._postgres.connection() as connection, connection.transaction():
-            if await connection.fetchval(SEAL, material_id, attempt, sha256, extraction_rule, pages) is None:
+            if await connection.fetchval(SEAL, material_id, attempt, sha256, pages) is None:
                 raise FencedOut
             return int(await connection.fetchval(COUNT_PASSAGES, material_id))
 

@@ -31,18 +31,21 @@ OLDER_PAGES = """
 TEXTS_BESIDE = """
     SELECT text FROM pages WHERE material_id = $1 AND abs(page_number - $2::integer) <= $3 AND page_number <> $2 ORDER BY page_number
 """
+# A processor of before, beside this one in an upgrade, names owner and course in passages alone.
 HOLD_DOCUMENT = """
-    SELECT attempt, owner_id, course_id FROM documents WHERE material_id = $1 AND purged_at IS NULL FOR SHARE
+    SELECT d.attempt, coalesce(nullif(d.owner_id, ''), p.owner_id, '') AS owner_id, coalesce(nullif(d.course_id, ''), p.course_id, '') AS course_id
+    FROM documents d LEFT JOIN LATERAL (SELECT owner_id, course_id FROM passages WHERE material_id = d.material_id LIMIT 1) p ON true
+    WHERE d.material_id = $1 AND d.purged_at IS NULL FOR SHARE OF d
 """
 TAKE_PAGE = """
     UPDATE pages SET generation = $3 WHERE material_id = $1 AND page_number = $2 AND generation < $3 RETURNING 1
 """
 LEAVE_OUT = "UPDATE index_generations SET passages_left_out = passages_left_out + $2 WHERE generation = $1"
-# Every passage has its page: the pages lead to them, a bounded number at a time.
+# Every passage has its page: the pages lead to them, a bounded number at a time. Each document is held before its passages are touched, as everywhere.
 CLEAR = """
     WITH walked AS (
-        SELECT material_id, page_number FROM pages WHERE (material_id, page_number) > ($2, $3)
-        ORDER BY material_id, page_number LIMIT $4
+        SELECT g.material_id, g.page_number FROM pages g JOIN documents d USING (material_id) WHERE (g.material_id, g.page_number) > ($2, $3)
+        ORDER BY g.material_id, g.page_number LIMIT $4 FOR SHARE OF d
     ), gone AS (
         DELETE FROM passages p USING walked w
         WHERE p.material_id = w.material_id AND p.page_number = w.page_number AND p.generation = $1
@@ -108,7 +111,7 @@ class RebuildStore:
         Raises GenerationChanged when the generation is not being built any more."""
         async with self._postgres.connection() as connection, connection.transaction():
             document = await connection.fetchrow(HOLD_DOCUMENT, page.material_id)
-            await hold(connection, generation, "building")
+            await hold(connection, generation, "building", alone=left_out > 0)
             if document is None:
                 return
             if await connection.fetchval(TAKE_PAGE, page.material_id, page.page_number, generation) is None:

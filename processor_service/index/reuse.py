@@ -51,7 +51,7 @@ COPY = """
     FROM passages p JOIN copied USING (page_number) WHERE p.material_id = $6 AND p.generation = $5
 """
 FINISH = """
-    UPDATE documents SET sha256 = $2, extraction_rule = $3, pages_total = $4, finished_at = clock_timestamp() WHERE material_id = $1
+    UPDATE documents SET sha256 = $2, pages_total = $3, finished_at = clock_timestamp() WHERE material_id = $1
 """
 COUNT_PAGES = "SELECT count(*) FROM pages WHERE material_id = $1"
 COUNT_PASSAGES = "SELECT count(*) FROM passages WHERE material_id = $1 AND generation = $2"
@@ -155,4 +155,4 @@ async def _copy(connection: Connection, wanted: Wanted, source: asyncpg.Record, 
     )
     if await connection.fetchval(COUNT_PAGES, wanted.material_id) != source["pages_total"]:
         raise _SourceIncomplete
-    await connection.execute(FINISH, wanted.material_id, wanted.sha256, wanted.extraction_rule, source["pages_total"])
+    await connection.execute(FINISH, wanted.material_id, wanted.sha256, source["pages_total"])

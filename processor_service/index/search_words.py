@@ -30,9 +30,10 @@ UNSPACED = "\u0e00-\u0eff\u1000-\u109f\u1780-\u17ff\u3040-\u30ff\u31f0-\u31ff\u3
 _LETTER = rf"[\w{_MARKS}]"
 _WORD = re.compile(rf"{_LETTER}+(?:[.'’]{_LETTER}+)*")
 _UNSPACED_RUN = re.compile(f"[{UNSPACED}]+")
-_HYPHENATED = re.compile(rf"({_LETTER}+)(?:[-‐‑]\s*({_LETTER}+))+")
+# These two give nothing back and begin at a word's beginning only: a page of one endless word would else take minutes.
+_HYPHENATED = re.compile(rf"(?<!{_LETTER})({_LETTER}++)(?:[-‐‑]\s*+({_LETTER}++))+")
 _CAMEL = re.compile(r"[A-Z]+(?![a-z])|[A-Z]?[a-z]+")
-_CAMEL_WORD = re.compile(r"\b[A-Za-z]*[a-z][A-Z][A-Za-z]*\b")
+_CAMEL_WORD = re.compile(r"\b(?=[A-Za-z]*[a-z][A-Z])[A-Za-z]++\b")
 _PART = re.compile(r"[^.'’_]+")
 _NUMBER = re.compile(r"[\d.]+")
 #: Soft hyphens, zero-width characters, and PDFium's mark of a hyphen at the end of a line.

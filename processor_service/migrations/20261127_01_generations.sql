@@ -26,7 +26,7 @@ CREATE UNIQUE INDEX index_generations_building ON index_generations (state) WHER
 INSERT INTO index_generations (generation, embedding_model, chunking_rule, state, switched_at)
 VALUES (1, '', '1', 'serving', clock_timestamp());
 
--- A finished extraction: the same bytes of the same owner need no other. `rule` names how text is read; an unfinished document has none.
+-- A finished extraction: the same bytes of the same owner need no other. `rule` names how its pages were read; `mixed`: not all of them by one.
 ALTER TABLE documents ADD COLUMN owner_id text NOT NULL DEFAULT '';
 ALTER TABLE documents ADD COLUMN course_id text NOT NULL DEFAULT '';
 ALTER TABLE documents ADD COLUMN sha256 text NOT NULL DEFAULT '';

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import asyncio
 import hashlib
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+import structlog
 from materials.v1 import errors_pb2, material_pb2
 from materials.v1 import processor_service_pb2 as pb
 
@@ -24,6 +26,8 @@ from servicekit.errors import FieldInvalid, ServiceError, Unavailable
 from servicekit.identity import Caller
 from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.visibility import visible_materials
+
+log = structlog.get_logger()
 
 MAX_QUERY_CHARS = 500
 MAX_LIMIT = 10
@@ -115,7 +119,12 @@ class Searching:
         try:
             embedding = await self._models.client(model).embed(query)
         except EmbeddingModelUnknown as error:
-            raise Unavailable(errors_pb2.ERROR_REASON_BRAIN_UNAVAILABLE, error.message, retry_after=30.0) from error
+            log.warning("the index in use cannot be searched here", error=error.message)
+            raise Unavailable(
+                errors_pb2.ERROR_REASON_BRAIN_UNAVAILABLE,
+                "the index is being moved to another AI Brain; try again later",
+                retry_after=30.0,
+            ) from error
         except BrainError as error:
             raise Unavailable(
                 errors_pb2.ERROR_REASON_BRAIN_UNAVAILABLE,
@@ -126,7 +135,8 @@ class Searching:
             candidates = await self._store.candidates(embedding, model, words, scope, depth)
             ids = {str(each.hit.material_id) for each in (*candidates.nearest, *candidates.worded)}
             visible = await visible_materials(self._status, caller, ids)
-            results = ranked(candidates, visible)
+            # Beside the loop: long lists of long passages take a third of a second.
+            results = await asyncio.to_thread(ranked, candidates, visible)
             whole = max(len(candidates.nearest), len(candidates.worded)) < depth
             if whole or len(results) >= MAX_RESULTS:
                 break

@@ -163,8 +163,19 @@ class TestClaimInTurn:
         served: Counter[str] = Counter()
         for row in waiting[:450]:
             served[(await record.claim_in_turn(str(row["material_id"]))).material.owner_id] += 1
-        # Asked with deliveries of 450 owners, one each: so each was in sight once, and none had two turns before.
         assert (len(served), max(served.values())) == (450, 1)
+
+    async def test_every_owner_has_a_turn_though_one_owner_alone_is_delivered(
+        self, record: RecordCalls, database: asyncpg.Connection
+    ) -> None:
+        """What is given back is delivered before anything new: the others' deliveries lie behind those of the owner with most."""
+        [pattern] = await uploaded(record, "owner 000", 1)
+        await copied(database, pattern.id, copies=900, owners=300)
+        books = await uploaded(record, "a school", 3)
+        served: Counter[str] = Counter()
+        for _ in range(301):
+            served[(await record.claim_in_turn(books[-1].id)).material.owner_id] += 1
+        assert (len(served), max(served.values())) == (301, 1)
 
     async def test_costs_little_however_much_waits(self, record: RecordCalls, database: asyncpg.Connection) -> None:
         """Counted in pages of the database that are touched, not in time."""

@@ -77,8 +77,18 @@ class IndexParts:
             sha256=sha256 or secrets.token_hex(32),
             media_type="text/plain",
         )
-        await self.index.begin(uuid.UUID(material.id), attempt, owner_id=owner, course_id=material.course_id)
+        await self.begin(material)
         return material
+
+    async def begin(self, material: material_pb2.Material, *, text_layers: str = "auto") -> set[int]:
+        """Opens it for the attempt that it is in."""
+        return await self.index.begin(
+            uuid.UUID(material.id),
+            material.attempt,
+            owner_id=material.owner_id,
+            course_id=material.course_id,
+            extraction_rule=self.reusing(text_layers=text_layers).extraction_rule(material.media_type),
+        )
 
     async def read_page(self, material: material_pb2.Material, number: int, text: str) -> None:
         """Indexes a page as reading does."""
@@ -94,10 +104,7 @@ class IndexParts:
 
     async def seal(self, material: material_pb2.Material, pages: int) -> int:
         """Marks it as read; the number of passages."""
-        rule = self.reuse.extraction_rule(material.media_type)
-        return await self.index.seal(
-            uuid.UUID(material.id), material.attempt, sha256=material.sha256, extraction_rule=rule, pages=pages
-        )
+        return await self.index.seal(uuid.UUID(material.id), material.attempt, sha256=material.sha256, pages=pages)
 
     def wanted(self, material: material_pb2.Material, *, text_layers: str = "auto") -> Wanted:
         """What `take_over` is asked."""

@@ -201,11 +201,43 @@ class TestBuilding:
         material = await parts.read([TEXT])
         await parts.generations.start(NEW)
         await build_all(parts, 2)
-        finished = await parts.index.begin(UUID(material.id), 2, owner_id="owner", course_id="course")
-        assert finished == {1}
+        material.attempt = 2
+        assert await parts.begin(material) == {1}
         assert [(row["generation"], row["attempt"]) for row in await parts.passages()] == [(1, 2), (2, 2)]
+        material.attempt = 1
         with pytest.raises(FencedOut):
             await write(parts, material, 2, 1)
+
+    async def test_pages_with_passages_left_out_are_built_at_once(self, parts: IndexParts) -> None:
+        """Each holds the generation, and writes how many were left out to it."""
+        material = await parts.read([TEXT] * 2)
+        await parts.generations.start(NEW)
+        pages = await parts.rebuild.older_pages(2, Place(), 10)
+        async with parts.postgres.connection() as other, other.transaction():
+            await other.execute("SELECT FROM pages WHERE material_id = $1 FOR UPDATE", UUID(material.id))
+            built = [
+                asyncio.create_task(parts.rebuild.build_page(2, page, passages=[], embeddings=[], left_out=1))
+                for page in pages
+            ]
+            await parts.until("SELECT count(*) FROM pg_locks WHERE NOT granted", wanted=2)
+        await asyncio.gather(*built)
+        assert await parts.generations.switch(2)
+        assert (await parts.generations.serving()).passages_left_out == 2
+
+    async def test_clearing_waits_for_who_holds_the_document(self, parts: IndexParts) -> None:
+        """And so meets neither a new attempt nor a purge in the middle of its passages."""
+        material = await parts.read([TEXT])
+        await parts.generations.start(NEW)
+        await build_all(parts, 2)
+        assert await parts.generations.switch(2)
+        async with parts.postgres.connection() as other, other.transaction():
+            await other.execute("SELECT FROM documents WHERE material_id = $1 FOR NO KEY UPDATE", UUID(material.id))
+            clearing = asyncio.create_task(parts.rebuild.clear_some(1, Place()))
+            await parts.until("SELECT count(*) FROM pg_locks WHERE NOT granted", wanted=1)
+            await other.execute("UPDATE passages SET attempt = 2 WHERE material_id = $1", UUID(material.id))
+        assert await clearing == Place(1, UUID(material.id), 1)
+        # What was changed while it waited is deleted all the same.
+        assert [row["generation"] for row in await parts.passages()] == [2]
 
     async def test_lease_is_one_builders_until_it_runs_out(self, parts: IndexParts) -> None:
         await parts.generations.start(NEW)

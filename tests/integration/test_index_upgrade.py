@@ -11,9 +11,20 @@ import numpy as np
 from pgvector import HalfVector
 
 from processor_service.index.page_passages import passages_of
+from processor_service.search.search_store import Scope, SearchStore
 from tests.integration.index_parts import MIGRATIONS, NEW, OLD, index_database, index_postgres, parts_in
 from tests.local_stack import LocalStack
 
+#: What a processor of before there were generations writes.
+OLDER_BEGIN = "INSERT INTO documents (material_id, attempt) VALUES ($1, $2)"
+OLDER_PAGE = """
+    INSERT INTO pages (material_id, page_number, attempt, text, source) VALUES ($1, 1, $2, $3, 1)
+    ON CONFLICT (material_id, page_number) DO NOTHING RETURNING page_number
+"""
+OLDER_PASSAGE = """
+    INSERT INTO passages (material_id, page_number, attempt, course_id, owner_id, ordinal, start_offset, end_offset, heading, text, embedding)
+    VALUES ($1, 1, $2, 'course', 'owner', 0, 0, $3, '', $4, $5)
+"""
 TEXT = "The heart pumps blood through the body."
 ATTEMPT = 3
 
@@ -54,3 +65,35 @@ async def test_index_from_before_goes_on_and_can_be_built_anew(stack: LocalStack
             assert (row["material_id"], row["generation"], row["numbers"]) == (material_id, 2, 4)
             assert (row["owner_id"], row["course_id"], row["attempt"]) == ("owner", "course", ATTEMPT)
             assert row["text"] == passages_of(TEXT, [])[0].text
+
+
+async def test_older_processor_beside_this_one_writes_into_the_index_in_use(stack: LocalStack) -> None:
+    material_id = uuid.uuid4()
+    async with index_database(stack) as dsn, parts_in(index_postgres(dsn)) as parts:
+        assert (await parts.generations.serving()).number == 1
+        await parts.postgres.execute(OLDER_BEGIN, material_id, ATTEMPT)
+        assert await parts.postgres.fetchrow(OLDER_PAGE, material_id, ATTEMPT, TEXT) is not None
+        await parts.postgres.execute(OLDER_PASSAGE, material_id, ATTEMPT, len(TEXT), TEXT, HalfVector(np.ones(8)))
+        search = SearchStore(parts.postgres, exact_passages=100)
+        found = await search.candidates(np.ones(8, np.float32), OLD, (), Scope("course", "owner"), 10)
+        assert [each.hit.material_id for each in found.nearest] == [material_id]
+        await parts.generations.start(NEW)
+        async with parts.builder():
+            await parts.until_serving(2)
+        found = await search.candidates(np.ones(4, np.float32), NEW, (), Scope("course", "owner"), 10)
+        assert [each.hit.material_id for each in found.nearest] == [material_id]
+        assert ["heart" in row["words"] for row in await parts.passages()] == [True]
+
+
+async def test_this_processor_goes_on_where_an_older_one_stopped(stack: LocalStack) -> None:
+    """What that one read is kept, and given to no other upload as read by the rule of today."""
+    async with index_database(stack) as dsn, parts_in(index_postgres(dsn)) as parts:
+        material = await parts.open(sha256="a" * 64)
+        await parts.postgres.execute("DELETE FROM documents")
+        await parts.postgres.execute(OLDER_BEGIN, uuid.UUID(material.id), 1)
+        await parts.postgres.execute(OLDER_PAGE, uuid.UUID(material.id), 1, TEXT)
+        material.attempt = 2
+        assert await parts.begin(material) == {1}
+        await parts.read_page(material, 2, TEXT)
+        await parts.seal(material, 2)
+        assert await parts.reuse.take_over(parts.wanted(await parts.open(sha256="a" * 64))) is None

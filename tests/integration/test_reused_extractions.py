@@ -91,16 +91,40 @@ async def test_pages_of_an_earlier_attempt_stay(parts: IndexParts) -> None:
 async def test_attempt_whose_outcome_was_lost_finds_its_own_work(parts: IndexParts) -> None:
     material = await parts.read(PAGES, sha256=SHA)
     before = content(await parts.passages(material))
-    await parts.index.begin(UUID(material.id), 2, owner_id="owner", course_id="course")
     material.attempt = 2
+    await parts.begin(material)
     assert await parts.reuse.take_over(parts.wanted(material)) == Extraction(3, len(before))
     assert content(await parts.passages(material)) == before
+
+
+async def test_pages_read_by_several_rules_are_nobody_elses(parts: IndexParts) -> None:
+    source = await parts.open(sha256=SHA)
+    await parts.read_page(source, 1, PAGES[0])
+    source.attempt = 2
+    assert await parts.begin(source, text_layers="never") == {1}
+    await parts.read_page(source, 2, PAGES[2])
+    await parts.seal(source, 2)
+    copy = await parts.open(sha256=SHA)
+    for text_layers in ("auto", "never"):
+        assert await parts.reuse.take_over(parts.wanted(copy, text_layers=text_layers)) is None
+
+
+async def test_pages_by_another_rule_do_not_matter_when_there_are_none(parts: IndexParts) -> None:
+    source = await parts.open(sha256=SHA)
+    source.attempt = 2
+    await parts.begin(source, text_layers="never")
+    await parts.read_page(source, 1, PAGES[0])
+    await parts.seal(source, 1)
+    copy = await parts.open(sha256=SHA)
+    assert await parts.reuse.take_over(parts.wanted(copy, text_layers="never")) is not None
 
 
 async def test_attempt_that_is_given_up_copies_nothing(parts: IndexParts) -> None:
     await parts.read(PAGES, sha256=SHA)
     copy = await parts.open(sha256=SHA)
-    await parts.index.begin(UUID(copy.id), 2, owner_id="owner", course_id="course")
+    copy.attempt = 2
+    await parts.begin(copy)
+    copy.attempt = 1
     with pytest.raises(FencedOut):
         await parts.reuse.take_over(parts.wanted(copy))
     await parts.index.purge(UUID(copy.id))
