@@ -9,9 +9,14 @@ from typing import Any
 import pytest
 from materials.v1 import material_pb2
 
+from servicekit.channels import Peer
+from servicekit.identity import Caller
+from servicekit.visibility import visible_materials
+from tests.contract.bare_services import BareServices
 from tests.contract.people import People
 from tests.contract.record_calls import RecordCalls
 from tests.contract.refusals import refused
+from tests.local_stack import LocalStack
 
 PENDING = material_pb2.PROCESSING_STATUS_PENDING
 PROCESSING = material_pb2.PROCESSING_STATUS_PROCESSING
@@ -33,6 +38,21 @@ class TestBatchGetMaterials:
         assert await people.owner.batch(*ids[:1_000]) == []
         with refused("INVALID_ARGUMENT", "FIELD_INVALID", "material_ids"):
             await people.owner.batch(*ids)
+
+    async def test_services_ask_for_more_by_several_calls(
+        self, bare: BareServices, stack: LocalStack, record: RecordCalls, course: str
+    ) -> None:
+        """A long search finds passages of more materials than one call may name."""
+        material = await record.create("owner", course)
+        ids = [material.id, *(str(uuid.uuid4()) for _ in range(2 * 1_000))]
+        async with asyncio.TaskGroup() as tasks:
+            status = Peer(bare.endpoints["status"], lambda: "")
+            await status.start(tasks)
+            try:
+                for token, seen in ((stack.user_token("owner"), {material.id}), (stack.user_token("stranger"), set())):
+                    assert set(await visible_materials(status, Caller("anybody", token=token), ids)) == seen
+            finally:
+                await status.stop()
 
 
 class TestListMaterials:

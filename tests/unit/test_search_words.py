@@ -123,3 +123,9 @@ class TestRarities:
         weights = rarities(counts, passages=100_000, common=2_000)
         assert next(iter(weights)) == "rare"
         assert len(weights) == 5
+
+
+@pytest.mark.parametrize("word", ["a" * 400_000, "aB" * 200_000 + "1"], ids=["letters", "camel case"])
+def test_word_without_end_takes_no_longer_than_many_short_ones(word: str) -> None:
+    """Quadratic, it would take the better part of an hour."""
+    assert index_words(word).split() == [word.lower()[:100]]
