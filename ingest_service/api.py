@@ -16,8 +16,6 @@ from servicekit.object_store import ObjectMissing, ObjectStore
 from servicekit.response_headers import send_response_headers
 from servicekit.visibility import visible_material
 
-CALL_DEADLINE_SECONDS = 10.0
-
 
 class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
     """Bytes in and out."""

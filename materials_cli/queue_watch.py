@@ -8,13 +8,12 @@ from datetime import UTC, datetime
 from types import TracebackType
 from typing import Self
 
-import grpc
 from materials.v1 import status_service_pb2
 from rich.console import Console, Group, RenderableType
 from rich.live import Live
 from rich.text import Text
 
-from materials_cli.connection import CALL_SECONDS, Connection
+from materials_cli.connection import Connection
 from materials_cli.presentation import plain
 from materials_cli.queue_report import Queue, queue_screen
 from materials_cli.retrying import Attempts
@@ -25,17 +24,9 @@ REFRESH_SECONDS = 2.0
 
 async def watch_queue(connection: Connection, attempts: Attempts, show: Callable[[Queue], None]) -> None:
     """Shows the queue every REFRESH_SECONDS, without an end. Raises CommandError."""
+    request = status_service_pb2.GetQueueRequest()
     while True:
-        try:
-            # A call without an answer is an outage like any other; gRPC's own deadline would end the watch.
-            async with asyncio.timeout(CALL_SECONDS):
-                request = status_service_pb2.GetQueueRequest()
-                queue = await connection.status.GetQueue(request, metadata=connection.identity)
-        except (grpc.aio.AioRpcError, TimeoutError) as error:
-            await attempts.failed(error)
-            continue
-        attempts.progressed()
-        show(queue)
+        show(await attempts.answered(lambda: connection.status.GetQueue(request, metadata=connection.identity)))
         await asyncio.sleep(REFRESH_SECONDS)
 
 

@@ -10,16 +10,19 @@ from __future__ import annotations
 
 import asyncio
 import random
+from collections.abc import Awaitable, Callable
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import Protocol, TypeVar
 
 import grpc
 
-from materials_cli.connection import Service
+from materials_cli.connection import CALL_SECONDS, Service
 from materials_cli.errors import CommandError, Unreachable
 from materials_cli.refusals import explain
 from servicekit.errors import reason_of_status, retry_delay_of_call
 from servicekit.refusals import status_of
+
+Answer = TypeVar("Answer")
 
 FIRST_SECONDS, LONGEST_SECONDS = 0.25, 5.0
 #: A service that asks for more than this is not waited for.
@@ -69,6 +72,19 @@ class Attempts:
         if self._failures:
             self._watcher.connected_again(self._subject)
         self._failures = 0
+
+    async def answered(self, call: Callable[[], Awaitable[Answer]]) -> Answer:
+        """The answer to a call that asks how things are, made again until there is one. Raises CommandError when there is none."""
+        while True:
+            try:
+                # A call without an answer is an outage like any other; gRPC's own deadline would be a refusal.
+                async with asyncio.timeout(CALL_SECONDS):
+                    answer = await call()
+            except (grpc.aio.AioRpcError, TimeoutError) as error:
+                await self.failed(error)
+            else:
+                self.progressed()
+                return answer
 
     async def failed(self, error: grpc.aio.AioRpcError | TimeoutError) -> None:
         """Waits until the next try. Raises CommandError when there is none."""

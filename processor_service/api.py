@@ -12,7 +12,7 @@ from materials.v1 import processor_service_pb2_grpc
 
 from processor_service.answers.answering import Answering
 from processor_service.following import Following
-from processor_service.index.index_store import PAGE_ROWS, IndexStore, PageText
+from processor_service.index.index_store import IndexStore, PageText
 from processor_service.index.operating import IndexOperating
 from processor_service.search.searching import Searching
 from servicekit.channels import Peer
@@ -20,8 +20,6 @@ from servicekit.errors import FieldInvalid
 from servicekit.identity import current_caller
 from servicekit.response_headers import send_response_headers
 from servicekit.visibility import visible_material
-
-CALL_DEADLINE_SECONDS = 10.0
 
 
 class ProcessorApi(processor_service_pb2_grpc.ProcessorServiceServicer):
@@ -66,13 +64,8 @@ class ProcessorApi(processor_service_pb2_grpc.ProcessorServiceServicer):
                 async for page in pages_as_they_come:
                     yield _to_response(page)
             return
-        while True:
-            pages = await self._index.pages_from(UUID(material.id), page_number)
-            for page in pages:
-                yield _to_response(page)
-            if len(pages) < PAGE_ROWS:
-                return
-            page_number = pages[-1].page_number + 1
+        async for page in self._index.pages_onward(UUID(material.id), page_number):
+            yield _to_response(page)
 
     async def StartReindex(self, request: pb.StartReindexRequest, context: Any) -> pb.StartReindexResponse:
         """See the contract."""

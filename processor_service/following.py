@@ -11,7 +11,7 @@ from __future__ import annotations
 
 import asyncio
 import random
-from collections.abc import AsyncGenerator, AsyncIterator, Sequence
+from collections.abc import AsyncGenerator
 from contextlib import aclosing
 from typing import Any
 from uuid import UUID
@@ -21,7 +21,7 @@ from materials.v1 import errors_pb2, material_pb2
 from materials.v1 import status_service_pb2 as status_pb
 from materials.v1 import status_service_pb2_grpc as status_grpc
 
-from processor_service.index.index_store import PAGE_ROWS, IndexStore, PageText
+from processor_service.index.index_store import IndexStore, PageText
 from servicekit.channels import Peer, bearer
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller
@@ -74,7 +74,7 @@ class Following:
                 async with aclosing(watch.states()) as states:
                     async for material in states:
                         ended = material.processing_status in _ENDED
-                        async for page in self._there(UUID(material_id), page_number, whole=ended):
+                        async for page in self._index.pages_onward(UUID(material_id), page_number, past_gaps=ended):
                             yield page
                             page_number = page.page_number + 1
                         if ended:
@@ -85,22 +85,6 @@ class Following:
         raise Unavailable(
             errors_pb2.ERROR_REASON_SHUTTING_DOWN, "this replica is stopping; go on elsewhere", retry_after=0.1
         )
-
-    async def _there(self, material_id: UUID, page_number: int, *, whole: bool) -> AsyncIterator[PageText]:
-        """The finished pages from one on: up to the first that is missing, or past it when there will be no more."""
-        while True:
-            pages = await self._index.pages_from(material_id, page_number)
-            ready = pages if whole else without_gap(pages, page_number)
-            for page in ready:
-                yield page
-            if len(ready) < PAGE_ROWS:
-                return
-            page_number = ready[-1].page_number + 1
-
-
-def without_gap(pages: Sequence[PageText], first: int) -> list[PageText]:
-    """Of pages in order, those from `first` to the last before a missing one."""
-    return [page for number, page in enumerate(pages, start=first) if page.page_number == number]
 
 
 class _Watch:

@@ -64,7 +64,8 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     )
     index = IndexStore(postgres)
     nats = NatsLink(settings.nats_url, name="processor_service")
-    status = Peer(settings.status_endpoint, service_tokens("processor", settings).current, tls=settings.tls())
+    own_token = service_tokens("processor", settings).current
+    status = Peer(settings.status_endpoint, own_token, tls=settings.tls())
     # Late, since the member is made below: it needs the breaker in turn.
     brains = [
         Brain(settings, address, health, on_change=lambda: member.tell_at_once())  # noqa: PLW0108
@@ -145,12 +146,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
         ),
     )
     # Connections of their own: each text that is followed holds a watch.
-    watched_status = Peer(
-        settings.status_endpoint,
-        service_tokens("processor", settings).current,
-        tls=settings.tls(),
-        own_connections=True,
-    )
+    watched_status = Peer(settings.status_endpoint, own_token, tls=settings.tls(), own_connections=True)
     following = Following(
         index,
         watched_status,

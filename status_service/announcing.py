@@ -21,8 +21,8 @@ from google.protobuf.timestamp_pb2 import Timestamp
 from materials.v1 import record_service_pb2 as pb
 
 from servicekit.postgres import Postgres
+from servicekit.timestamps import timestamp
 from status_service import record_store
-from status_service.material_view import timestamp
 from status_service.record import PENDING, Record
 from status_service.record_writer import Change
 from status_service.state_machine import Policy

@@ -16,10 +16,11 @@ from servicekit.identity import Caller, current_caller
 from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.postgres import Postgres
 from servicekit.response_headers import send_response_headers
+from servicekit.timestamps import timestamp
 from status_service import record_store
 from status_service.bulk_retry import BulkRetry
 from status_service.events import Cancel, Delete, Event, Retry
-from status_service.material_view import timestamp, to_material
+from status_service.material_view import to_material
 from status_service.operating import Operating
 from status_service.record import Record
 from status_service.record_writer import RecordWriter

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-from datetime import datetime
-
-from google.protobuf.timestamp_pb2 import Timestamp
 from materials.v1 import material_pb2 as pb
 
+from servicekit.timestamps import timestamp
 from status_service.record import Record
 
 
@@ -41,10 +39,3 @@ def to_material(record: Record) -> pb.Material:
     if record.not_before is not None:
         material.next_attempt_at.CopyFrom(timestamp(record.not_before))
     return material
-
-
-def timestamp(moment: datetime) -> Timestamp:
-    """A timezone-aware moment as protobuf's Timestamp."""
-    result = Timestamp()
-    result.FromDatetime(moment)
-    return result

@@ -10,8 +10,8 @@ from materials.v1 import record_service_pb2
 from materials.v1 import status_service_pb2 as pb
 
 from servicekit.postgres import Postgres
+from servicekit.timestamps import timestamp
 from status_service import queue_store
-from status_service.material_view import timestamp
 
 #: A processor that has said nothing for this long is not shown.
 SEEN_SECONDS = 15.0

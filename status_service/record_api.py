@@ -16,12 +16,13 @@ from materials.v1 import record_service_pb2_grpc
 
 from servicekit import validation
 from servicekit.errors import FieldInvalid
+from servicekit.timestamps import timestamp
 from status_service.admission import Admission
 from status_service.announcing import Announcing, to_announcement
 from status_service.change_feed import ChangeFeed
 from status_service.claiming import Claiming
 from status_service.events import Claim, Purged
-from status_service.material_view import timestamp, to_material
+from status_service.material_view import to_material
 from status_service.operating import Operating
 from status_service.record import OBJECT_PURGED, PASSAGES_PURGED, Record
 from status_service.record_writer import RecordWriter, UnknownMaterial

@@ -5,7 +5,6 @@ from __future__ import annotations
 import asyncio
 from typing import Annotated
 
-import grpc
 import typer
 from materials.v1 import processor_service_pb2 as pb
 
@@ -92,13 +91,9 @@ async def _build(connection: Connection, model: str, view: IndexView, backoff: B
         )
     attempts = Attempts(backoff, service, "reindex", view)
     while True:
-        try:
-            async with asyncio.timeout(CALL_SECONDS):
-                index = await connection.processor.GetIndex(pb.GetIndexRequest(), metadata=connection.identity)
-        except (grpc.aio.AioRpcError, TimeoutError) as error:
-            await attempts.failed(error)
-            continue
-        attempts.progressed()
+        index = await attempts.answered(
+            lambda: connection.processor.GetIndex(pb.GetIndexRequest(), metadata=connection.identity)
+        )
         if index.serving.generation >= started.generation:
             view.in_use(index)
             return

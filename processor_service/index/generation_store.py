@@ -22,6 +22,7 @@ from servicekit.postgres import Connection, Postgres
 BUILDER_LEASE_SECONDS = 15.0
 
 COLUMNS = "generation, embedding_model, chunking_rule, started_at, switched_at, status_message, passages_left_out"
+SERVING_NUMBER = "SELECT generation FROM index_generations WHERE state = 'serving'"
 IN_STATE = f"SELECT {COLUMNS} FROM index_generations WHERE state = $1"
 # The index of a new database is empty: its passages will be cut by the rule of today.
 NAME_THE_FIRST = """

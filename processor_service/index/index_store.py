@@ -13,7 +13,7 @@ second document, the source of a copy, comes last, and is passed over when it is
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import AsyncIterator, Sequence
 from dataclasses import dataclass
 from uuid import UUID
 
@@ -22,7 +22,7 @@ import numpy as np
 from numpy.typing import NDArray
 from pgvector.asyncpg import register_vector
 
-from processor_service.index.generation_store import hold
+from processor_service.index.generation_store import SERVING_NUMBER, hold
 from processor_service.index.passage_rows import PageKey, insert_passages
 from processor_service.index.passages import Passage
 from servicekit.postgres import Connection, Postgres
@@ -57,10 +57,7 @@ SEAL = """
     UPDATE documents SET sha256 = $3, pages_total = $4, finished_at = clock_timestamp()
     WHERE material_id = $1 AND attempt = $2 AND purged_at IS NULL RETURNING 1
 """
-COUNT_PASSAGES = """
-    SELECT count(*) FROM passages
-    WHERE material_id = $1 AND generation = (SELECT generation FROM index_generations WHERE state = 'serving')
-"""
+COUNT_PASSAGES = f"SELECT count(*) FROM passages WHERE material_id = $1 AND generation = ({SERVING_NUMBER})"
 PURGE = """
     INSERT INTO documents (material_id, attempt, purged_at) VALUES ($1, $2, clock_timestamp())
     ON CONFLICT (material_id) DO UPDATE SET attempt = EXCLUDED.attempt, purged_at = EXCLUDED.purged_at,
@@ -155,6 +152,24 @@ class IndexStore:
         rows = await self._postgres.fetch(PAGES_FROM, material_id, page_number, PAGE_ROWS)
         return [PageText(*row) for row in rows]
 
+    async def pages_onward(
+        self, material_id: UUID, page_number: int, *, past_gaps: bool = True
+    ) -> AsyncIterator[PageText]:
+        """The finished pages from one on, in order: all of them, or up to the first that is missing."""
+        while True:
+            pages = await self.pages_from(material_id, page_number)
+            ready = pages if past_gaps else without_gap(pages, page_number)
+            for page in ready:
+                yield page
+            if len(ready) < PAGE_ROWS:
+                return
+            page_number = ready[-1].page_number + 1
+
     async def _hold_fence(self, connection: Connection, material_id: UUID, attempt: int) -> None:
         if await connection.fetchval(FENCE, material_id, attempt) is None:
             raise FencedOut
+
+
+def without_gap(pages: Sequence[PageText], first: int) -> list[PageText]:
+    """Of pages in order, those from `first` to the last before a missing one."""
+    return [page for number, page in enumerate(pages, start=first) if page.page_number == number]

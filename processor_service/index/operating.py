@@ -5,15 +5,14 @@ from __future__ import annotations
 import asyncio
 import time
 from collections.abc import Callable
-from datetime import datetime
 
-from google.protobuf.timestamp_pb2 import Timestamp
 from materials.v1 import processor_service_pb2 as pb
 
 from processor_service.brain.embedding_models import EmbeddingModels
 from processor_service.brain.reader import BrainReader
 from processor_service.index.generation_store import Generation, GenerationStore
 from servicekit.errors import FieldInvalid
+from servicekit.timestamps import timestamp
 
 #: Pages are counted no oftener: a count reads an index entry for each page.
 COUNT_SECONDS = 1.0
@@ -77,8 +76,8 @@ def _shown(generation: Generation, *, pages_done: int, pages_total: int) -> pb.I
         chunking_rule=generation.chunking_rule,
         pages_done=pages_done,
         pages_total=pages_total,
-        started_at=_timestamp(generation.started_at),
-        switched_at=_timestamp(generation.switched_at) if generation.switched_at is not None else None,
+        started_at=timestamp(generation.started_at),
+        switched_at=timestamp(generation.switched_at) if generation.switched_at is not None else None,
         status_message=_message(generation),
     )
 
@@ -89,9 +88,3 @@ def _message(generation: Generation) -> str:
     if (count := generation.passages_left_out) > 0:
         parts.append(f"left out: {count} passage{'s' if count > 1 else ''} that the embedding model does not take")
     return "; ".join(parts)
-
-
-def _timestamp(moment: datetime) -> Timestamp:
-    stamp = Timestamp()
-    stamp.FromDatetime(moment)
-    return stamp

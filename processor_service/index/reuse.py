@@ -14,7 +14,7 @@ from uuid import UUID
 
 import asyncpg
 
-from processor_service.index.generation_store import GenerationChanged, hold
+from processor_service.index.generation_store import SERVING_NUMBER, GenerationChanged, hold
 from processor_service.index.index_store import FencedOut
 from servicekit.postgres import Connection, Postgres
 
@@ -30,7 +30,6 @@ OWN_FENCE = """
     SELECT sha256, extraction_rule, pages_total, finished_at FROM documents
     WHERE material_id = $1 AND attempt = $2 AND purged_at IS NULL FOR NO KEY UPDATE
 """
-SERVING = "SELECT generation FROM index_generations WHERE state = 'serving'"
 SOURCE = """
     SELECT material_id, pages_total FROM documents
     WHERE sha256 = $1 AND (owner_id = $2 OR $3) AND finished_at IS NOT NULL AND purged_at IS NULL
@@ -112,7 +111,7 @@ class ReuseStore:
             own = await connection.fetchrow(OWN_FENCE, wanted.material_id, wanted.attempt)
             if own is None:
                 raise FencedOut
-            generation = await connection.fetchval(SERVING)
+            generation = await connection.fetchval(SERVING_NUMBER)
             await hold(connection, generation, "serving")
             if not _is_finished(own, wanted):
                 source = await self._source(connection, wanted)

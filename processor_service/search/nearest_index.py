@@ -14,6 +14,7 @@ from dataclasses import dataclass
 import asyncpg
 import structlog
 
+from processor_service.index.generation_store import SERVING_NUMBER
 from servicekit.errors import Unavailable
 from servicekit.postgres import Connection, Postgres
 
@@ -33,7 +34,6 @@ INDEXES = """
     WHERE i.indrelid = 'passages'::regclass AND starts_with(c.relname, $1)
 """
 BUILDING = "SELECT EXISTS (SELECT FROM pg_stat_progress_create_index WHERE relid = 'passages'::regclass)"
-SERVING = "SELECT generation FROM index_generations WHERE state = 'serving'"
 TABLE_PAGES = "SELECT greatest(1, pg_relation_size('passages') / current_setting('block_size')::bigint)"
 LARGEST = """
     SELECT course_id, count(*) AS sampled, sum(count(*)) OVER () AS sampled_in_all
@@ -84,7 +84,7 @@ class NearestIndex:
         async with self._postgres.connection() as connection:
             if await connection.fetchval(BUILDING):
                 return
-            serving = await connection.fetchval(SERVING)
+            serving = await connection.fetchval(SERVING_NUMBER)
             valid = {row["name"]: row["valid"] for row in await connection.fetch(INDEXES, index_name(""))}
             wanted = upkeep(valid, serving)
             for name in wanted.drop:

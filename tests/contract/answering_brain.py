@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import asyncio
-import json
 import zlib
 from collections.abc import AsyncIterator, Callable
 from contextlib import asynccontextmanager
@@ -13,7 +12,7 @@ from urllib.parse import parse_qs, urlsplit
 import numpy as np
 
 from processor_service.index.search_words import search_words
-from tests.contract.scripted_brain import Request, read_request
+from tests.contract.scripted_brain import Request, serve_json
 
 DIMENSIONS = 1024
 MODEL = "scripted/1"
@@ -42,17 +41,7 @@ class AnsweringBrain:
             await self.asked.wait_for(lambda: len(self.prompts) >= count)
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
-        try:
-            while (request := await read_request(reader)) is not None:
-                status, body = await self._answer(request)
-                encoded = json.dumps(body).encode()
-                head = f"HTTP/1.1 {status} Said So\r\nContent-Length: {len(encoded)}\r\n\r\n"
-                writer.write(head.encode() + encoded)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client left, or the test is over
-        finally:
-            writer.close()
+        await serve_json(reader, writer, self._answer)
 
     async def _answer(self, request: Request) -> tuple[int, object]:
         target = urlsplit(request.target)

@@ -34,6 +34,24 @@ async def read_request(reader: asyncio.StreamReader) -> Request | None:
     return Request(method, target, headers, await reader.readexactly(int(headers.get("content-length", "0"))))
 
 
+async def serve_json(
+    reader: asyncio.StreamReader,
+    writer: asyncio.StreamWriter,
+    answer: Callable[[Request], Awaitable[tuple[int, object]]],
+) -> None:
+    """One connection: each request gets the status and the JSON that `answer` gives it."""
+    try:
+        while (request := await read_request(reader)) is not None:
+            status, body = await answer(request)
+            content = json.dumps(body).encode()
+            writer.write(f"HTTP/1.1 {status} Said So\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
+            await writer.drain()
+    except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
+        pass  # the client left, or the test is over
+    finally:
+        writer.close()
+
+
 Behaviour = Callable[[asyncio.StreamReader, asyncio.StreamWriter], Awaitable[None]]
 
 

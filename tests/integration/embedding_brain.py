@@ -4,12 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-import json
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from urllib.parse import parse_qs, urlsplit
 
-from tests.contract.scripted_brain import Request, read_request
+from tests.contract.scripted_brain import Request, serve_json
 
 
 class EmbeddingBrain:
@@ -36,16 +35,7 @@ class EmbeddingBrain:
 
     async def serve(self, reader: asyncio.StreamReader, writer: asyncio.StreamWriter) -> None:
         """One connection."""
-        try:
-            while (request := await read_request(reader)) is not None:
-                status, body = await self._answer(request)
-                content = json.dumps(body).encode()
-                writer.write(f"HTTP/1.1 {status} Said So\r\nContent-Length: {len(content)}\r\n\r\n".encode() + content)
-                await writer.drain()
-        except (ConnectionError, asyncio.IncompleteReadError, asyncio.CancelledError):
-            pass  # the client left, or the test is over
-        finally:
-            writer.close()
+        await serve_json(reader, writer, self._answer)
 
     async def _answer(self, request: Request) -> tuple[int, object]:
         self.asked.set()

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import asyncio
 import io
-import secrets
 import uuid
 from collections.abc import AsyncIterator, Sequence
 from contextlib import asynccontextmanager
 from pathlib import Path
 
-import asyncpg
 import numpy as np
 from numpy.typing import NDArray
 
@@ -19,6 +17,7 @@ from processor_service.index.index_store import prepare_connection
 from processor_service.index.search_words import index_words, query_words
 from processor_service.search.search_store import Candidates, Scope, SearchStore
 from servicekit.postgres import Postgres
+from tests.integration.index_parts import index_database
 from tests.local_stack import LocalStack
 
 DIMENSIONS = 64
@@ -106,15 +105,13 @@ def made_vectors(count: int, seed: int = 7) -> Vectors:
 @asynccontextmanager
 async def search_index(stack: LocalStack) -> AsyncIterator[SearchIndex]:
     """In a new database of the stack's Postgres; the database goes at the end. Generation 1 is in use, of MODEL."""
-    name = f"search_{secrets.token_hex(6)}"
-    server: str = stack.facts["postgres"]
-    dsn = server.rpartition("/")[0] + f"/{name}"
-    await _execute(server, f"CREATE DATABASE {name}")
-    await _execute(dsn, "CREATE EXTENSION vector SCHEMA public; CREATE SCHEMA processor")
-    async with asyncio.TaskGroup() as tasks, started(dsn, tasks) as postgres:
+    async with (
+        index_database(stack) as dsn,
+        asyncio.TaskGroup() as tasks,
+        started(dsn, tasks) as postgres,
+    ):
         await postgres.execute("UPDATE index_generations SET embedding_model = $1", MODEL)
         yield SearchIndex(postgres, dsn)
-    await _execute(server, f"DROP DATABASE {name} WITH (FORCE)")
 
 
 @asynccontextmanager
@@ -133,11 +130,3 @@ async def started(dsn: str, tasks: asyncio.TaskGroup) -> AsyncIterator[Postgres]
         yield postgres
     finally:
         await postgres.stop()
-
-
-async def _execute(dsn: str, statement: str) -> None:
-    connection = await asyncpg.connect(dsn, ssl=False)
-    try:
-        await connection.execute(statement)
-    finally:
-        await connection.close()

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 import pytest
 
-from processor_service.following import without_gap
-from processor_service.index.index_store import PageText
+from processor_service.index.index_store import PageText, without_gap
 
 
 @pytest.mark.parametrize(
