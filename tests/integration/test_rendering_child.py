@@ -98,7 +98,8 @@ async def test_a_child_that_dies_at_a_page_is_a_crash_and_at_the_second_time_per
             rendering = asyncio.create_task(renderer.render(1))
             await asyncio.sleep(0)
             os.kill(pid, killer)
-            os.kill(pid, signal.SIGCONT)
+            with contextlib.suppress(ProcessLookupError):  # SIGKILL does not wait for it
+                os.kill(pid, signal.SIGCONT)
             with pytest.raises(DocumentError) as raised:
                 await rendering
             assert raised.value.reason is DocumentReason.RENDERER_CRASHED

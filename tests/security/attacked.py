@@ -62,6 +62,13 @@ class Attacked:
         """Every file in the object store, complete or not."""
         return {path for path in (self.stack.data_dir / "objects").rglob("*") if path.is_file()}
 
+    def until_purged(self, before: set[Path]) -> None:
+        """Returns when nothing is stored but what was `before`: what is deleted goes a moment later, and the next test looks at the files too."""
+        deadline = time.monotonic() + 20
+        while self.stored_files() - before:
+            assert time.monotonic() < deadline, "what was deleted is still stored"
+            time.sleep(0.02)
+
     @contextmanager
     def leaves_no_trace(self, witness: Caller, course: str = "") -> Iterator[None]:
         """After the block there is no file that was not there before, and no record in the course or of the witness."""

@@ -57,7 +57,7 @@ class TestGrpc:
             assert refusal.message.isprintable()
 
     def test_hostile_text_is_kept_as_it_is_and_never_part_of_a_path(self, attacked: Attacked) -> None:
-        admin = attacked.caller(courses={"*": "editor"})
+        admin, before = attacked.caller(courses={"*": "editor"}), attacked.stored_files()
         for course, name in [(unique_course(), name) for name in KEPT.values()] + [
             (course, "notes.txt") for course in KEPT_AS_COURSES.values()
         ]:
@@ -68,6 +68,7 @@ class TestGrpc:
             assert (attacked.stack.data_dir / "objects" / material.file_path).read_bytes() == TEXT
             assert material.id in {found.id for found in admin.page(course_id=course).materials}
             admin.delete(material.id)
+        attacked.until_purged(before)
 
 
 class TestHttp:
@@ -102,7 +103,7 @@ class TestHttp:
         assert_field_invalid(answer, "name")
 
     def test_hostile_text_comes_back_as_json_and_as_it_was(self, attacked: Attacked) -> None:
-        admin = attacked.caller(courses={"*": "editor"})
+        admin, before = attacked.caller(courses={"*": "editor"}), attacked.stored_files()
         with attacked.http(admin.token) as http:
             for course, name in [(unique_course(), name) for name in KEPT.values()] + [
                 (course, "notes.txt") for course in KEPT_AS_COURSES.values() if not course.startswith(".")
@@ -117,6 +118,7 @@ class TestHttp:
                     [material] = answer.json() if isinstance(answer.json(), list) else [answer.json()]
                     assert (material["course_id"], material["name"]) == (course, name)
                 assert http.delete(made.headers["Location"]).status_code == 204
+        attacked.until_purged(before)
 
     def test_hostile_text_in_a_query_is_refused_or_text(self, world: World, attacked: Attacked) -> None:
         with attacked.http(world.reader.token) as http:
