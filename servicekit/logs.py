@@ -51,11 +51,15 @@ def configure_logs(*, service: str, format: str, level: str) -> None:
     # nats-py reports every failed reconnect as an error of its own; the link says it once.
     logging.getLogger("nats").setLevel(logging.CRITICAL)
     logging.getLogger("httpx").setLevel(logging.WARNING)
-    # gRPC logs metadata that is not UTF-8 as it came: bearer tokens too.
-    logging.getLogger("grpc._cython.cygrpc").addFilter(
-        lambda record: not str(record.msg).startswith("Invalid encoding")
-    )
+    logging.getLogger("grpc._cython.cygrpc").addFilter(_is_fit_to_log)
     structlog.contextvars.bind_contextvars(service=service)
+
+
+def _is_fit_to_log(record: logging.LogRecord) -> bool:
+    """Not metadata that is no UTF-8, which gRPC logs as it came, bearer tokens too; and not, with a stack trace, that a client went before its refusal."""
+    if str(record.msg).startswith("Invalid encoding"):
+        return False
+    return record.exc_info is None or getattr(record.exc_info[0], "__name__", "") != "ExecuteBatchError"
 
 
 def _escape(_: Any, __: str, event: dict[str, Any]) -> dict[str, Any]:

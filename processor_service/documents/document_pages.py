@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 DPI = 300  # what the Brain itself renders at
 MAX_SIDE_PIXELS = 32_767  # beyond it bitmap strides of image libraries overflow
 IMAGE_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/tiff": "TIFF"}
+PDF_TYPE = "application/pdf"
 TEXT_TYPES = ("text/plain", "text/markdown")
 TEXT_PAGE_CHARS = 3_000
 TEXT_SHEET_CHARS = 30_000  # a page that the author ended with a form feed may be longer, but not without end

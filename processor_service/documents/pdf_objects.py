@@ -9,10 +9,11 @@ from __future__ import annotations
 import ctypes
 import math
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from enum import Enum
+from typing import TYPE_CHECKING, Any
 
 from processor_service.documents.text_layout import MAX_RULES
-from processor_service.documents.text_lines import Rule
+from processor_service.documents.text_runs import Rule
 
 if TYPE_CHECKING:
     import pypdfium2
@@ -26,6 +27,14 @@ _LETTER_SEGMENTS = 6
 _RULE_LENGTH, _RULE_THICKNESS = 15.0, 2.5
 #: An image over this share of the page covers the page.
 COVERING = 0.6
+#: More grounds are a drawing.
+_MAX_GROUNDS = 200
+#: What is as light as this, of 255, is white.
+_WHITE = 250
+
+
+#: Left, bottom, right, top.
+Box = tuple[float, float, float, float]
 
 
 @dataclass(frozen=True)
@@ -33,7 +42,8 @@ class PageObjects:
     """What a page shows beside text: the share of its area under images, and filled outlines of a letter's size.
 
     `covered`: text comes before an image over most of the page, and so lies below it. `annotated`: it has annotations that are drawn and may be text, of which
-    PDFium's text has nothing: filled fields, notes typed onto the page, stamps, handwriting.
+    PDFium's text has nothing: filled fields, notes typed onto the page, stamps, handwriting. `grounds`: left, bottom, right, top of what is filled with a
+    colour other than white, so that white text can be read on it; None when these are too many to be told apart.
     """
 
     image_share: float
@@ -41,11 +51,30 @@ class PageObjects:
     shapes: int
     annotated: bool
     rules: tuple[Rule, ...]
+    grounds: tuple[Box, ...] | None
 
 
 def read_objects(page: pypdfium2.PdfPage) -> PageObjects:
     """What the page shows beside text; a page too deep or too full to be looked through counts as an image. Raises PdfiumError."""
     return _Objects(page).look_through()
+
+
+class Fill(Enum):
+    """What an object is filled with; COLOUR too where that is not known."""
+
+    NOTHING = "NOTHING"
+    WHITE = "WHITE"
+    COLOUR = "COLOUR"
+
+
+def fill_of(raw: Any, item: object) -> Fill:
+    """What a path or text is filled with when it is filled."""
+    red, green, blue, alpha = (ctypes.c_uint() for _ in range(4))
+    if not raw.FPDFPageObj_GetFillColor(item, red, green, blue, alpha):
+        return Fill.COLOUR
+    if alpha.value == 0:
+        return Fill.NOTHING
+    return Fill.WHITE if min(red.value, green.value, blue.value) >= _WHITE else Fill.COLOUR
 
 
 class _Objects:
@@ -61,11 +90,13 @@ class _Objects:
         self._image_share = 0.0
         self._covered = False
         self._rules: list[Rule] = []
+        self._grounds: list[Box] = []
 
     def look_through(self) -> PageObjects:
         complete = self._look_into(self._page.raw, None, _Matrix(), 0)
         share = min(1.0, self._image_share) if complete else 1.0
-        return PageObjects(share, self._covered, self._shapes, self._is_annotated(), tuple(self._rules))
+        grounds = tuple(self._grounds) if complete and len(self._grounds) <= _MAX_GROUNDS else None
+        return PageObjects(share, self._covered, self._shapes, self._is_annotated(), tuple(self._rules), grounds)
 
     def _is_annotated(self) -> bool:
         raw = self._raw
@@ -99,6 +130,8 @@ class _Objects:
                 self._add_path(item, matrix)
             elif kind == raw.FPDF_PAGEOBJ_IMAGE:
                 self._add_image(item, matrix)
+            elif kind == raw.FPDF_PAGEOBJ_SHADING:
+                self._add_ground(self._bounds(item, matrix))
             elif kind == raw.FPDF_PAGEOBJ_FORM:
                 own = raw.FS_MATRIX()
                 if depth == _MAX_DEPTH or not raw.FPDFPageObj_GetMatrix(item, own):
@@ -108,11 +141,15 @@ class _Objects:
                     return False
         return True
 
-    def _bounds(self, item: object, matrix: _Matrix) -> tuple[float, float, float, float] | None:
+    def _bounds(self, item: object, matrix: _Matrix) -> Box | None:
         left, bottom, right, top = self._sides
         if not self._raw.FPDFPageObj_GetBounds(item, left, bottom, right, top):
             return None
         return matrix.bounds(left.value, bottom.value, right.value, top.value)
+
+    def _add_ground(self, bounds: Box | None) -> None:
+        if len(self._grounds) <= _MAX_GROUNDS:
+            self._grounds.append(bounds or (-math.inf, -math.inf, math.inf, math.inf))
 
     def _add_path(self, item: object, matrix: _Matrix) -> None:
         bounds = self._bounds(item, matrix)
@@ -121,6 +158,8 @@ class _Objects:
         left, bottom, right, top = bounds
         mode, stroked = ctypes.c_int(), ctypes.c_int()
         self._raw.FPDFPath_GetDrawMode(item, mode, stroked)
+        if mode.value != 0 and fill_of(self._raw, item) is Fill.COLOUR:
+            self._add_ground(bounds)
         if self._raw.FPDFPath_CountSegments(item) >= _LETTER_SEGMENTS:
             low, high = _LETTER_SIDES
             self._shapes += mode.value != 0 and low / 8 <= right - left <= high and low <= top - bottom <= high
@@ -133,6 +172,7 @@ class _Objects:
         bounds = self._bounds(item, matrix)
         if bounds is None:
             return
+        self._add_ground(bounds)
         width = min(bounds[2], self._right) - max(bounds[0], self._left)
         height = min(bounds[3], self._top) - max(bounds[1], self._bottom)
         area = max(1.0, (self._right - self._left) * (self._top - self._bottom))

@@ -23,7 +23,7 @@ from processor_service.documents.document_pages import (
 from processor_service.documents.pdf_objects import PageObjects, read_objects
 from processor_service.documents.pdf_text import read_characters
 from processor_service.documents.text_layer_check import LayerFacts, Verdict, judge
-from processor_service.documents.text_layout import TooManyRuns, page_text
+from processor_service.documents.text_layout import page_text
 from processor_service.documents.text_mending import mend
 from processor_service.documents.upright import for_reading
 
@@ -68,7 +68,7 @@ class PdfPages:
             width, height = loaded.get_size()
             if not (0 < width < math.inf and 0 < height < math.inf):
                 raise corrupt("page")
-            objects = read_objects(loaded)
+            objects = _objects(loaded)
             if self._limits.text_layers and (text := good_text(loaded, objects)) is not None:
                 return text
             self._check_images(loaded)
@@ -97,14 +97,20 @@ class PdfPages:
                 )
 
 
+def _objects(page: pypdfium2.PdfPage) -> PageObjects:
+    """What the page shows beside text; a page that cannot be looked through counts as an image."""
+    try:
+        return read_objects(page)
+    except Exception:  # it can still be drawn
+        return PageObjects(image_share=1.0, covered=False, shapes=0, annotated=False, rules=(), grounds=None)
+
+
 def good_text(page: pypdfium2.PdfPage, objects: PageObjects) -> str | None:
     """The page's own text in reading order; None where anything speaks against it."""
-    import pypdfium2  # noqa: PLC0415
-
     try:
-        characters = read_characters(page)
+        characters = read_characters(page, objects.grounds)
         text = mend(page_text(characters.glyphs, objects.rules))
-    except (TooManyRuns, pypdfium2.PdfiumError):
+    except Exception:  # whatever a file's letters may do, its pages can still be drawn
         return None
     facts = LayerFacts(
         text=text,

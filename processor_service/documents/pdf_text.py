@@ -14,9 +14,11 @@ from __future__ import annotations
 import ctypes
 import math
 import re
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from processor_service.documents.pdf_objects import Box, Fill, fill_of
 from processor_service.documents.tex_symbols import symbols_of
 from processor_service.documents.text_layer_check import MAX_CHARS
 from processor_service.documents.text_runs import Glyph, Style
@@ -46,14 +48,17 @@ class PageCharacters:
     downwards: int
 
 
-def read_characters(page: pypdfium2.PdfPage) -> PageCharacters:
-    """All characters of the page; none when there are more than `MAX_CHARS`, of which only the number is told. Raises PdfiumError."""
+def read_characters(page: pypdfium2.PdfPage, grounds: Sequence[Box] | None = None) -> PageCharacters:
+    """All characters on the page; none when there are more than `MAX_CHARS`, of which only the number is told. Raises PdfiumError.
+
+    White ones are invisible but on one of `grounds`; None: they may be on any.
+    """
     text_page = page.get_textpage()
     try:
         count = text_page.count_chars()
         if count > MAX_CHARS:
             return PageCharacters({}, count, 0, 0, 0)
-        return _Characters(text_page.raw, page.get_bbox()).read(count)
+        return _Characters(text_page.raw, page.get_bbox(), grounds).read(count)
     finally:
         text_page.close()
 
@@ -65,66 +70,88 @@ class _Written:
     style: Style
     angle: int
     visible: bool
+    white: bool
     symbols: dict[int, str]
 
 
 class _Characters:
     """One reading of a text page. Style and direction belong to a text object: they are asked for once for each."""
 
-    def __init__(self, text_page: object, bounds: tuple[float, float, float, float]) -> None:
+    def __init__(self, text_page: object, bounds: Box, grounds: Sequence[Box] | None) -> None:
         from pypdfium2 import raw  # noqa: PLC0415
 
         self._raw, self._page = raw, text_page
         self._left, self._bottom, self._right, self._top = bounds
+        self._grounds = grounds
         self._box, self._matrix = raw.FS_RECTF(), raw.FS_MATRIX()
         self._x, self._y = ctypes.c_double(), ctypes.c_double()
         self._written: dict[int | None, _Written | None] = {}
         self._names: dict[int | None, str] = {}
 
     def read(self, count: int) -> PageCharacters:
-        raw, page, box = self._raw, self._page, self._box
+        raw, page = self._raw, self._page
         glyphs: dict[int, list[Glyph]] = {}
         chars = unmapped = invisible = downwards = 0
         space = False  # before the next character
         last: Glyph | None = None
-        for index in range(count):
-            code = raw.FPDFText_GetUnicode(page, index)
+        for index, char in self._chars(count):
             is_unmapped = raw.FPDFText_HasUnicodeMapError(page, index) == 1
-            char = chr(code) if code < 0x110000 else "\ufffd"
             if not is_unmapped and (char in _NOTHING or char.isspace()):
                 space = space or char not in _NOTHING
                 continue
+            raw.FPDFText_GetCharOrigin(page, index, self._x, self._y)
+            if not self._is_on_page():
+                continue  # nobody sees it
             chars += 1
             written = self._describe(index)
             if written is None:
                 unmapped += 1
                 continue
-            style, angle = written.style, written.angle
-            if not written.visible:
+            if not written.visible or (written.white and not self._is_on_ground()):
                 invisible += 1
                 continue
             if is_unmapped:
-                unmapped += code not in written.symbols
-                char = written.symbols.get(code, char)
-            elif char == _HYPHEN:
-                char = "-"
-            if not char or char in _NOTHING:
+                unmapped += ord(char) not in written.symbols
+                char = written.symbols.get(ord(char), char)  # noqa: PLW2901
+            glyph = self._glyph(index, "-" if char == _HYPHEN and not is_unmapped else char, written, space)
+            if glyph is None:
                 continue
-            if not raw.FPDFText_GetLooseCharBox(page, index, box):
-                continue
-            raw.FPDFText_GetCharOrigin(page, index, self._x, self._y)
-            x, y = self._x.value, self._y.value
-            if not (self._left <= x <= self._right and self._bottom <= y <= self._top):
-                continue  # beside the page, where nobody sees it
-            left, right, baseline = _turned(x, y, box, angle)
-            if not (math.isfinite(left) and math.isfinite(right) and math.isfinite(baseline)):
-                continue
-            glyph = Glyph(char, left, right, baseline, style, space)
-            if last is not None and abs(glyph.left - last.left) < 0.3 * style.size:
-                downwards += 0.7 * style.size < glyph.baseline - last.baseline < 1.6 * style.size
-            glyphs.setdefault(angle, []).append(glyph)
+            if last is not None and abs(glyph.left - last.left) < 0.3 * glyph.style.size:
+                downwards += 0.7 * glyph.style.size < glyph.baseline - last.baseline < 1.6 * glyph.style.size
+            glyphs.setdefault(written.angle, []).append(glyph)
             last, space = glyph, False
         return PageCharacters(glyphs, chars, unmapped, invisible, downwards)
+
+    def _chars(self, count: int) -> Iterator[tuple[int, str]]:
+        """Places in the text page and the characters there. PDFium gives one beyond 16 bits (mathematical letters are) as two halves: it is at the second's."""
+        high: int | None = None
+        for index in range(count):
+            code = self._raw.FPDFText_GetUnicode(self._page, index)
+            if 0xD800 <= code < 0xDC00:
+                high = code
+                continue
+            if 0xDC00 <= code < 0xE000:
+                code = 0xFFFD if high is None else 0x10000 + ((high - 0xD800) << 10) + (code - 0xDC00)
+            yield index, chr(code) if code < 0x110000 else "\ufffd"
+            high = None
+
+    def _is_on_page(self) -> bool:
+        return self._left <= self._x.value <= self._right and self._bottom <= self._y.value <= self._top
+
+    def _is_on_ground(self) -> bool:
+        x, y = self._x.value, self._y.value
+        if self._grounds is None:
+            return True
+        return any(left <= x <= right and bottom <= y <= top for left, bottom, right, top in self._grounds)
+
+    def _glyph(self, index: int, char: str, written: _Written, space: bool) -> Glyph | None:
+        """None for what has no place, or is nothing."""
+        if not char or char in _NOTHING or not self._raw.FPDFText_GetLooseCharBox(self._page, index, self._box):
+            return None
+        left, right, baseline = _turned(self._x.value, self._y.value, self._box, written.angle)
+        if not (math.isfinite(left) and math.isfinite(right) and math.isfinite(baseline)):
+            return None
+        return Glyph(char, left, right, baseline, written.style, space)
 
     def _describe(self, index: int) -> _Written | None:
         """None for what has no size."""
@@ -145,8 +172,10 @@ class _Characters:
         name = self._name(font)
         bold = bool(_BOLD_NAME.search(name)) or (bool(font) and raw.FPDFFont_GetWeight(font) >= _BOLD_WEIGHT)
         angle = round(math.degrees(math.atan2(matrix.b, matrix.a))) % 360
-        visible = raw.FPDFTextObj_GetTextRenderMode(text_object) not in _INVISIBLE
-        return _Written(Style(size, bold), angle, visible, symbols_of(name))
+        mode = raw.FPDFTextObj_GetTextRenderMode(text_object)
+        fill = fill_of(raw, text_object) if mode == raw.FPDF_TEXTRENDERMODE_FILL else Fill.COLOUR
+        visible, white = mode not in _INVISIBLE and fill is not Fill.NOTHING, fill is Fill.WHITE
+        return _Written(Style(size, bold), angle, visible, white, symbols_of(name))
 
     def _name(self, font: object) -> str:
         if not font:

@@ -26,6 +26,7 @@ from typing import Any, BinaryIO
 
 from processor_service.documents.document_pages import (
     IMAGE_FORMATS,
+    PDF_TYPE,
     TEXT_TYPES,
     Document,
     DocumentError,
@@ -77,7 +78,7 @@ def die_with_parent() -> None:
 
 def open_document(path: str, media_type: str, limits: RenderLimits) -> Document:
     """The document as pages, by its media type. Raises DocumentError, and whatever the libraries raise."""
-    if media_type == "application/pdf":
+    if media_type == PDF_TYPE:
         return PdfPages(path, limits)
     if media_type in IMAGE_FORMATS:
         return ImagePages(path, media_type, limits)

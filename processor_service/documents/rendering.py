@@ -14,7 +14,8 @@ pages, each of which takes what a page may take, would keep a replica busy for d
 says, within the time that has gone by; a call that ended its child has cost that time, up to what it was allowed.
 
 A child that died is not proof against the document: the machine may be short of memory or time. So the first death on
-a page is transient (`permanent=False`) and the second on the same page is permanent.
+a page is transient (`permanent=False`) and the second on the same page is permanent. A child that dies while a page's own
+text may be read is not counted: the page is drawn at once, by another child that reads no text.
 """
 
 import asyncio
@@ -23,12 +24,13 @@ import math
 import signal
 import sys
 from collections import Counter
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from types import TracebackType
 from typing import Any, Self
 
 from processor_service.documents.document_pages import (
+    PDF_TYPE,
     TEXT_TYPES,
     DocumentError,
     DocumentReason,
@@ -74,6 +76,7 @@ class DocumentRenderer:
         self._document: tuple[Path, str] | None = None
         self._own_text: TextPages | None = None
         self._deaths: Counter[int] = Counter()
+        self._drawn_only: set[int] = set()  # pages whose own text is not to be read
         self._cpu_left = float(self._limits.document_cpu_seconds)
 
     async def __aenter__(self) -> Self:
@@ -83,6 +86,10 @@ class DocumentRenderer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._bury()
+
+    @property
+    def _has_text(self) -> bool:
+        return self._limits.text_layers and self._document is not None and self._document[1] == PDF_TYPE
 
     @property
     def child_pid(self) -> int | None:
@@ -108,18 +115,36 @@ class DocumentRenderer:
         if self._own_text is not None:
             return RenderedPage(png=None, text=self._own_text.render(page_index))
         async with self._turn:
-            if self._child is None:
-                await self._open()
-            header, body = await self._call({"call": "render", "page": page_index}, page_index)
+            header, body = await self._page(page_index)
         if header["kind"] == "text":
             return RenderedPage(png=None, text=body.decode())
         return RenderedPage(png=body, text=None)
 
-    async def _open(self) -> DocumentInfo:
+    async def _page(self, page: int) -> tuple[dict[str, Any], bytes]:
+        """The reply to a page's request. A page that ends the child while its own text may be read is drawn; that end is not held against it."""
+        request = {"call": "render", "page": page}
+        if self._child is None:
+            await self._open()
+        if not self._has_text or page in self._drawn_only:
+            return await self._call(request, page)
+        try:
+            return await self._call(request, None)
+        except DocumentError as error:
+            if error.permanent:
+                raise
+        self._drawn_only.add(page)
+        await self._open(text_layers=False)
+        try:
+            return await self._call(request, page)
+        finally:
+            await self._bury()  # the next page may have its text read
+
+    async def _open(self, *, text_layers: bool = True) -> DocumentInfo:
         assert self._document is not None
         path, media_type = self._document
         await self._start()
-        request = {"call": "open", "path": str(path), "media_type": media_type, "limits": asdict(self._limits)}
+        limits = replace(self._limits, text_layers=self._limits.text_layers and text_layers)
+        request = {"call": "open", "path": str(path), "media_type": media_type, "limits": asdict(limits)}
         try:
             header, _ = await self._call(request, _OPENING)
         except DocumentError:
@@ -138,8 +163,8 @@ class DocumentRenderer:
             limit=1024 * 1024,
         )
 
-    async def _call(self, request: dict[str, Any], page: int) -> tuple[dict[str, Any], bytes]:
-        """One exchange; page is what a death is held against."""
+    async def _call(self, request: dict[str, Any], page: int | None) -> tuple[dict[str, Any], bytes]:
+        """One exchange; page is what a death is held against, if anything."""
         assert self._child is not None
         allowed = min(self._limits.cpu_seconds, math.ceil(self._cpu_left))
         if allowed < 1:
@@ -215,7 +240,9 @@ class DocumentRenderer:
             "The document takes more computing time than is allowed for all its pages. Split it, or save it in a simpler form.",
         )
 
-    def _death(self, page: int, reason: DocumentReason, what: str) -> DocumentError:
+    def _death(self, page: int | None, reason: DocumentReason, what: str) -> DocumentError:
+        if page is None:
+            return DocumentError(reason, f"A page {what}.", permanent=False)
         self._deaths[page] += 1
         subject = "The document" if page == _OPENING else f"Page {page + 1}"
         return DocumentError(reason, f"{subject} {what}.", permanent=self._deaths[page] > 1)

@@ -10,15 +10,16 @@ What can go wrong: a table whose cells are long lines of prose is read column by
 from __future__ import annotations
 
 from bisect import bisect_left, bisect_right
+from collections.abc import Sequence
 from itertools import pairwise
 from statistics import median
 
-from processor_service.documents.text_runs import Run, by_line
+from processor_service.documents.text_runs import Rule, Run, by_line
 
 _MAX_DEPTH = 12
 # So many times a side of a gutter is parted again to see whether it is columns, at so many of its gaps: a table has many.
 _NESTED = 2
-_NESTED_GAPS = 4
+_GAPS, _NESTED_GAPS = 16, 4
 # A column holds at least this many lines of at least this width in line heights: less is a table or a label.
 _COLUMN_LINES = 3
 _COLUMN_WIDTH = 6.0
@@ -28,18 +29,28 @@ _FULL_LINE = 0.85
 # The rows of a table have a pitch of this many sizes and more, and stand at the same heights in both columns.
 _ROW_PITCH = 1.5
 _ROW_SHARE = 0.8
+# Where they stand closer, prose at the same heights fills its column by this share; cells fill less.
+_PROSE_FILL = 0.75
+# Columns that share fewer of their heights than this have nothing to do with one another, if they have so many lines.
+_INDEPENDENT_LINES = 8
+_INDEPENDENT_SHARE = 0.4
+_INDEPENDENT_CROSSING = 0.03
+_SAME_HEIGHT = 0.06
 # A gutter may be crossed by this share of a region's runs (titles, wide formulas), not more.
 _SPANNING_SHARE = 0.2
 # A gutter is at least this wide, in sizes of the type, where there is one so wide.
 _GUTTER_GAP = 0.7
+# The rows between two rules of a table are no higher, in sizes; its rules end at the same places, to so many points.
+_RULED_SIZES = 12
+_SAME_END = 3.0
 # A header or footer stands this many line heights apart from the rest.
 _EDGE_GAP = 0.8
 
 
-def blocks(runs: list[Run]) -> list[list[Run]]:
-    """The regions of the page in reading order."""
+def blocks(runs: list[Run], rules: Sequence[Rule] = ()) -> list[list[Run]]:
+    """The regions of the page in reading order; `rules` tell of tables across its columns."""
     header, body, footer = _parted_edges(runs)
-    return [block for block in (header, *_columns(body, _MAX_DEPTH), footer) if block]
+    return [block for block in (header, *_columns(body, rules, _MAX_DEPTH), footer) if block]
 
 
 def _parted_edges(runs: list[Run]) -> tuple[list[Run], list[Run], list[Run]]:
@@ -58,15 +69,17 @@ def _gap(above: list[Run], below: list[Run]) -> float:
     return min(run.baseline - run.size for run in below) - max(run.baseline for run in above)
 
 
-def _columns(runs: list[Run], depth: int) -> list[list[Run]]:
+def _columns(runs: list[Run], rules: Sequence[Rule], depth: int) -> list[list[Run]]:
     gutter = _gutter(runs) if depth else None
     if gutter is None:
         return [runs] if runs else []
-    spanning = sorted((run for run in runs if run.left < gutter < run.right), key=lambda run: run.baseline)
+    bands = _ruled_bands(rules, gutter, _RULED_SIZES * median(run.size for run in runs))
+    across = {id(run) for run in runs if run.left < gutter < run.right or _is_in(run, bands)}
+    spanning = sorted((run for run in runs if id(run) in across), key=lambda run: run.baseline)
     blocks: list[list[Run]] = []
     heading: list[Run] = []
     top = float("-inf")
-    beside = sorted((run for run in runs if not run.left < gutter < run.right), key=lambda run: run.baseline)
+    beside = sorted((run for run in runs if id(run) not in across), key=lambda run: run.baseline)
     baselines = [run.baseline for run in beside]
     for end in [*spanning, None]:
         bottom = end.baseline if end else float("inf")
@@ -80,11 +93,27 @@ def _columns(runs: list[Run], depth: int) -> list[list[Run]]:
         if band:
             blocks.extend([heading] if heading else [])
             heading = []
-            blocks.extend(_columns([run for run in band if run.right <= gutter], depth - 1))
-            blocks.extend(_columns([run for run in band if run.left >= gutter], depth - 1))
+            blocks.extend(_columns([run for run in band if run.right <= gutter], rules, depth - 1))
+            blocks.extend(_columns([run for run in band if run.left >= gutter], rules, depth - 1))
         heading.extend([end, *heading_mates] if end else [])
         top = bottom
     return [*blocks, heading] if heading else blocks
+
+
+def _ruled_bands(rules: Sequence[Rule], gutter: float, most: float) -> list[tuple[float, float]]:
+    """Tops and bottoms between rules of one length that cross the gutter, no more than `most` apart: a table's, or a box's."""
+    crossing = sorted((rule for rule in rules if rule.left < gutter < rule.right), key=lambda rule: rule.height)
+    return [
+        (above.height, below.height)
+        for above, below in pairwise(crossing)
+        if below.height - above.height <= most
+        and abs(above.left - below.left) < _SAME_END
+        and abs(above.right - below.right) < _SAME_END
+    ]
+
+
+def _is_in(run: Run, bands: list[tuple[float, float]]) -> bool:
+    return any(top < run.middle < bottom for top, bottom in bands)
 
 
 def _gutter(runs: list[Run], nested: int = _NESTED) -> float | None:
@@ -92,13 +121,18 @@ def _gutter(runs: list[Run], nested: int = _NESTED) -> float | None:
 
     Either side may be `nested` times parted again: of three columns, one side has two.
     """
-    for x in _gaps(runs)[: None if nested == _NESTED else _NESTED_GAPS]:
+    for x in _gaps(runs)[: _GAPS if nested == _NESTED else _NESTED_GAPS]:
         left = [run for run in runs if run.right <= x]
         right = [run for run in runs if run.left >= x]
-        if not _side_by_side(left, right) or _are_rows(left, right):
+        if not _side_by_side(left, right) or _stand_in_rows(left, right, pitch=_ROW_PITCH):
             continue
         parted = [side for side in (left, right) if not _is_column(side)]
+        if not parted and _stand_in_rows(left, right) and min(_fill(left), _fill(right)) < _PROSE_FILL:
+            continue
         if not parted or (nested and all(_gutter(side, nested - 1) is not None for side in parted)):
+            return x
+        crossing = len(runs) - len(left) - len(right)
+        if crossing <= _INDEPENDENT_CROSSING * len(runs) and _are_independent(left, right):
             return x
     return None
 
@@ -131,21 +165,46 @@ def _is_column(runs: list[Run]) -> bool:
     if sum(run.width >= _COLUMN_WIDTH * run.size for run in runs) < _COLUMN_LINES:
         return False
     width = max(run.right for run in runs) - min(run.left for run in runs)
-    # By their own width, so that long lines tell and the pieces of formulas do not.
-    filled = sum(run.width**2 for run in runs) / max(1e-6, sum(run.width for run in runs))
     full = sum(run.width >= _FULL_LINE * width and run.width >= 3 * _COLUMN_WIDTH * run.size for run in runs)
-    return filled >= _COLUMN_FILL * width or full >= _COLUMN_LINES
+    return _fill(runs) >= _COLUMN_FILL or full >= _COLUMN_LINES
 
 
-def _are_rows(left: list[Run], right: list[Run]) -> bool:
-    """Whether the two are a table's columns: each height on one side is one on the other, and rows are further apart than lines."""
+def _fill(runs: list[Run]) -> float:
+    """The share of their column that the lines fill: by their own width, so that long lines tell and the pieces of formulas do not."""
+    width = max(run.right for run in runs) - min(run.left for run in runs)
+    return sum(run.width**2 for run in runs) / max(1e-6, sum(run.width for run in runs) * width)
+
+
+def _stand_in_rows(left: list[Run], right: list[Run], *, pitch: float = 0.0) -> bool:
+    """Whether each height on one side is one on the other, and these are `pitch` sizes apart, as a table's rows are."""
     size = median(run.size for run in left)
     heights = [sorted({round(run.baseline / size * 5) for run in side}) for side in (left, right)]
     fewer, more = sorted(heights, key=len)
     near = {height + shift for height in more for shift in (-1, 0, 1)}
     pitches = [below - above for above, below in pairwise(fewer)]
     shared = sum(height in near for height in fewer)
-    return bool(pitches) and shared >= _ROW_SHARE * len(more) and median(pitches) >= _ROW_PITCH * 5
+    return bool(pitches) and shared >= _ROW_SHARE * len(more) and median(pitches) >= pitch * 5
+
+
+def _are_independent(left: list[Run], right: list[Run]) -> bool:
+    """Whether both have many lines, as near to one another as those of prose, at heights of their own: no rows go across, whatever stands in them."""
+    size = median(run.size for run in left)
+    lefts, rights = (sorted(lines[0].baseline for lines in by_line(side)) for side in (left, right))
+    fewer, more = sorted((lefts, rights), key=len)
+    long = min(sum(run.width >= _COLUMN_WIDTH * run.size for run in side) for side in (left, right))
+    if min(len(fewer), long) < _INDEPENDENT_LINES:
+        return False
+    if any(
+        median(below - above for above, below in pairwise(heights)) >= _ROW_PITCH * size for heights in (lefts, rights)
+    ):
+        return False
+    shared = sum(_is_near(height, more, _SAME_HEIGHT * size) for height in fewer)
+    return shared <= _INDEPENDENT_SHARE * len(fewer)
+
+
+def _is_near(height: float, heights: list[float], distance: float) -> bool:
+    first = bisect_left(heights, height - distance)
+    return first < len(heights) and heights[first] <= height + distance
 
 
 def _side_by_side(left: list[Run], right: list[Run]) -> bool:

@@ -17,6 +17,7 @@ page picture for the Brain, no more. What speaks against it:
 
 from __future__ import annotations
 
+import re
 import unicodedata
 from dataclasses import dataclass
 from enum import StrEnum
@@ -37,6 +38,8 @@ _IMAGE_SHARE = 0.4
 _CHARS_FOR_A_WHOLE_SHARE = 1_000
 _SHAPES = 150
 _DOWNWARDS_SHARE = 0.3
+#: Dots from an entry to its page.
+_LEADER = re.compile(r"(?:[.·…] ?){4,}")
 _VOWELS = frozenset("aeiouyæœøı")
 
 
@@ -102,7 +105,7 @@ def _is_meaningless(char: str) -> bool:
 
 
 def _is_soup(text: str) -> bool:
-    solid = [char for char in text if not char.isspace()]
+    solid = [char for char in _LEADER.sub("", text) if not char.isspace()]
     if len(solid) >= _LATIN_LETTERS and sum(map(_is_wordlike, solid)) < _WORDLIKE_SHARE * len(solid):
         return True
     latin = [base for char in solid if (base := _latin_base(char))]

@@ -1,8 +1,8 @@
 """From a page's characters to its text in reading order. Pure, on plain values.
 
-A PDF has no lines and no columns, only characters at places, in the order in which a program happened to draw them. Four steps: runs (`text_runs`), columns
-(`text_columns`), lines and rows (`text_lines`), and paragraphs, here: a pitch clearly larger than the usual one, an indented first line or another size of type
-starts one. A line, or two, of larger or bold type is a heading: a line of its own between empty lines, by which passages know it.
+A PDF has no lines and no columns, only characters at places, in the order in which a program happened to draw them. Five steps: accents (`text_accents`),
+runs (`text_runs`), columns (`text_columns`), lines and rows (`text_lines`), and paragraphs, here: a pitch clearly larger than the usual one, an indented first
+line or another size of type starts one. A line, or two, of larger or bold type is a heading: a line of its own between empty lines, by which passages know it.
 """
 
 from __future__ import annotations
@@ -12,9 +12,10 @@ from collections.abc import Mapping, Sequence
 from itertools import pairwise
 from statistics import median
 
+from processor_service.documents.text_accents import with_accents
 from processor_service.documents.text_columns import blocks
-from processor_service.documents.text_lines import Line, Rule, lines_of
-from processor_service.documents.text_runs import Glyph, Run, runs_of
+from processor_service.documents.text_lines import Line, lines_of
+from processor_service.documents.text_runs import Glyph, Rule, Run, runs_of
 
 #: More runs are no page of prose: the layout costs the square of them.
 MAX_RUNS = 6_000
@@ -39,7 +40,7 @@ def page_text(directions: Mapping[int, Sequence[Glyph]], rules: Sequence[Rule] =
     characters comes first, others (a note along the margin) after it. `rules` are those of the page as it lies, direction 0. Raises TooManyRuns.
     """
     ordered = sorted(directions, key=lambda angle: len(directions[angle]), reverse=True)
-    runs = {angle: runs_of(directions[angle]) for angle in ordered}
+    runs = {angle: runs_of(with_accents(directions[angle])) for angle in ordered}
     if sum(map(len, runs.values())) > MAX_RUNS:
         raise TooManyRuns
     texts = [_text_of(runs[angle], rules if angle == 0 and len(rules) <= MAX_RULES else ()) for angle in ordered]
@@ -57,7 +58,7 @@ def _text_of(runs: Sequence[Run], rules: Sequence[Rule]) -> str:
     (body_size, body_bold), _ = sizes.most_common(1)[0]
     paragraphs = [
         paragraph
-        for block in blocks(list(runs))
+        for block in blocks(list(runs), rules)
         for paragraph in _paragraphs(lines_of(block, rules), body_size, body_bold)
     ]
     return "\n\n".join(paragraphs)

@@ -10,12 +10,14 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from itertools import pairwise
 
-from processor_service.documents.text_runs import SCRIPT_SHIFT, Run, by_line
+from processor_service.documents.text_runs import SCRIPT_SHIFT, Rule, Run, by_line
 
 # A row of a table is no higher, in sizes of the type.
 _ROW_HEIGHT = 12
 # Lines nearer than this reach into one another.
 _ROW_OVERLAP = 0.75
+# A paragraph's large first letter is larger than this many sizes of its text.
+_INITIAL_SIZE = 1.8
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,15 +30,6 @@ class Line:
     baseline: float
     size: float
     bold: bool
-
-
-@dataclass(frozen=True, slots=True)
-class Rule:
-    """A line drawn across the page, or an edge of a box; `height` grows downwards, as a baseline does."""
-
-    left: float
-    right: float
-    height: float
 
 
 def lines_of(runs: Sequence[Run], rules: Sequence[Rule]) -> list[Line]:
@@ -65,11 +58,17 @@ def _ruled_rows(runs: Sequence[Run], rules: Sequence[Rule]) -> tuple[list[list[R
             between.setdefault((round(above), round(below)), []).append(run)
     rows = []
     for row in between.values():
-        if 1 < len(_cells([row])) < len(row) and len(by_line(row)) > 1:
+        cells, lines = _cells([row]), by_line(row)
+        if 1 < len(cells) < len(row) and len(lines) > 1 and not _has_rows(cells, lines):
             rows.append(row)
         else:
             rest.extend(row)
     return rows, rest
+
+
+def _has_rows(cells: list[list[Run]], lines: list[list[Run]]) -> bool:
+    """Whether each line has something in each cell: these are rows that no rule parts, rather than cells of several lines."""
+    return all(len(line) >= len(cells) for line in lines)
 
 
 def _rows(clusters: list[list[Run]]) -> list[list[list[Run]]]:
@@ -95,7 +94,7 @@ def _cells(row: list[list[Run]]) -> list[list[Run]]:
         else:
             cells.append([run])
         reach = max(reach, run.right)
-    return [sorted(cell, key=lambda run: (run.middle, run.left)) for cell in cells]
+    return [[run for line in by_line(cell) for run in line] for cell in cells]
 
 
 def _line(cells: list[list[Run]]) -> Line:
@@ -118,5 +117,17 @@ def _joined(runs: list[Run]) -> str:
         size = min(before.size, run.size)
         level = abs(run.baseline - before.baseline) < SCRIPT_SHIFT * size
         touching = level and run.left - before.right < 0.1 * size and run.left > before.left
-        text += run.text if touching else " " + run.text
+        text += run.text if touching or _is_initial(before, run) else " " + run.text
     return text
+
+
+def _is_initial(before: Run, run: Run) -> bool:
+    """Whether `before` is a large letter, as high as two lines or more, that begins the word of which `run` has the rest."""
+    near = run.left - before.right < 0.5 * run.size
+    return (
+        before.letters == 1
+        and before.text.isalpha()
+        and run.text[:1].islower()
+        and before.size > _INITIAL_SIZE * run.size
+        and near
+    )

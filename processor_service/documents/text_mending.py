@@ -11,13 +11,15 @@ Each step keeps to what is certain:
 - Nothing is joined before a word like "and", "und", "y" ("Haupt-" "und Nebensatz"), after a digit (a range, a difference), or where the
   hyphen stands alone.
 
-A compound whose hyphen happens to stand at the line's end, and nowhere else on the page, loses it: "fine-" "grained" becomes "finegrained".
+A compound whose hyphen stands at a line's end, and nowhere else on the page, loses it ("fine-" "grained" becomes "finegrained"), unless both its parts are
+words of the page by themselves and the two joined are none.
 """
 
 from __future__ import annotations
 
 import re
 import unicodedata
+from collections import Counter
 
 SOFT_HYPHEN = "\u00ad"
 _LIGATURES = str.maketrans({"ﬀ": "ff", "ﬁ": "fi", "ﬂ": "fl", "ﬃ": "ffi", "ﬄ": "ffl", "ﬅ": "st", "ﬆ": "st"})
@@ -45,6 +47,8 @@ _HYPHENS = "-\u2010\u00ad"
 _WORD_END = re.compile(r"[^\W\d_]+\Z")
 _WORD_START = re.compile(r"[^\W_]+")
 _LONGEST_WORD = 60
+#: Words of four letters and more that have no hyphen.
+_ALONE = re.compile(r"(?<![\w\-\u2010\u00ad])[^\W\d_]{4,60}(?![\w\-\u2010\u00ad])")
 
 
 def mend(text: str) -> str:
@@ -58,6 +62,7 @@ def mend(text: str) -> str:
 def join_cut_words(text: str) -> str:
     """`text` with the words joined that a hyphen at a line's end cut, by the rules above."""
     page = text.lower()
+    alone = Counter(_ALONE.findall(page))
     lines: list[str | None] = list(text.split("\n"))
     below: int | None = None  # the next line that is not blank
     # From the end, so that a word cut twice is whole when its first part is come to.
@@ -67,7 +72,7 @@ def join_cut_words(text: str) -> str:
             continue
         if below is not None and line[-1] in _HYPHENS:
             word, _, rest = (lines[below] or "").lstrip(" ").partition(" ")
-            between = _between(line[:-1], line[-1], word, page)
+            between = _between(line[:-1], line[-1], word, page, alone)
             if between is not None:
                 # An empty line between the two, where a column ends, stays.
                 lines[index] = line[:-1] + between + word
@@ -76,7 +81,7 @@ def join_cut_words(text: str) -> str:
     return "\n".join(line for line in lines if line is not None)
 
 
-def _between(before: str, mark: str, after: str, page: str) -> str | None:
+def _between(before: str, mark: str, after: str, page: str, alone: Counter[str]) -> str | None:
     """What stands between the two parts of a word: nothing, the hyphen, or None when they are not to be joined."""
     if mark == SOFT_HYPHEN:
         return ""
@@ -89,4 +94,6 @@ def _between(before: str, mark: str, after: str, page: str) -> str | None:
     is_compound = before[: left.start()].endswith(("-", "\u2010"))
     if is_compound or len(first) == 1 or first.lower() in _COMPOUND_STARTS or f"{first}{mark}{second}".lower() in page:
         return mark
-    return ""
+    # The second part itself begins a line: once more makes it a word.
+    both = alone[first.lower()] > 0 and alone[second] > 1 and not alone[first.lower() + second]
+    return mark if both else ""

@@ -19,6 +19,8 @@ _SPACE_GAP = 0.2
 _RUN_GAP = 1.2
 # Smaller type within this much of the line's base is a power or an index.
 _SCRIPT_SIZE = 0.88
+# A larger difference is a paragraph's large first letter.
+_SMALLEST_SCRIPT = 0.4
 SCRIPT_SHIFT = 0.65
 # Runs that differ in height by less are on one line.
 _SAME_LINE = 0.3
@@ -65,6 +67,15 @@ class Run:
         return self.baseline - 0.3 * self.size
 
 
+@dataclass(frozen=True, slots=True)
+class Rule:
+    """A line drawn across the page, or an edge of a box; `height` grows downwards, as a baseline does."""
+
+    left: float
+    right: float
+    height: float
+
+
 def runs_of(glyphs: Sequence[Glyph]) -> list[Run]:
     """The runs, in the order of drawing."""
     runs: list[Run] = []
@@ -93,6 +104,8 @@ def _follows(glyph: Glyph, base: Glyph, previous: Glyph) -> bool:
     """Whether `glyph` is of the run that `previous` ended, where `base` was the last of full size."""
     size = max(glyph.style.size, base.style.size)
     shift = abs(glyph.baseline - base.baseline)
+    if min(glyph.style.size, base.style.size) < size * _SMALLEST_SCRIPT:
+        return False
     same_size = min(glyph.style.size, base.style.size) > size * _SCRIPT_SIZE
     if shift > (0.12 if same_size else SCRIPT_SHIFT) * size:
         return False

@@ -19,7 +19,7 @@ from processor_service.index.index_store import FencedOut
 from servicekit.postgres import Connection, Postgres
 
 #: The name of how text is read out of a file. Another name for each change after which the same bytes may give another text.
-EXTRACTION_RULE = "2"
+EXTRACTION_RULE = "3"
 #: Switches of the index in use that one copy may run into.
 MAX_SWITCHES = 3
 #: A document of some thousand pages takes longer than a statement usually may.

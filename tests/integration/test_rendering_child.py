@@ -15,6 +15,7 @@ import psutil
 import pytest
 from PIL import Image
 
+from processor_service.documents import pdf_pages
 from processor_service.documents.rendering import DocumentError, DocumentReason, DocumentRenderer, RenderLimits
 from tests.integration.rendered_documents import PDF, PICTURES, PNG, ROOT, TIFF, image_of, opened, pdf_of, refusal
 
@@ -39,6 +40,15 @@ async def end_of(pid: int) -> None:
     finally:
         loop.remove_reader(watched)
         os.close(watched)
+
+
+async def killed_at_work(pid: int, work: asyncio.Task[object]) -> None:
+    """Lets `work` send its request to the child, which is stopped meanwhile, and kills the child."""
+    os.kill(pid, signal.SIGSTOP)
+    await asyncio.sleep(0)
+    os.kill(pid, signal.SIGKILL)
+    await end_of(pid)
+    assert not work.cancelled()
 
 
 @contextlib.asynccontextmanager
@@ -106,6 +116,28 @@ async def test_a_child_that_dies_at_a_page_is_a_crash_and_at_the_second_time_per
             assert killer.name in raised.value.message
             assert raised.value.permanent is permanent
         assert opened(await renderer.render(2)).width == 2481
+
+
+async def test_a_page_whose_text_ends_the_child_is_drawn_and_the_next_gives_its_text(
+    file: Callable[[bytes], Path],
+) -> None:
+    async with DocumentRenderer() as renderer:
+        await renderer.open(file(pdf_of("the first page", "the second page", "the third page")), PDF)
+        assert (await renderer.render(0)).text == "the first page"
+        await killed_at_work(child_of(renderer), rendering := asyncio.create_task(renderer.render(1)))
+        assert opened(await rendering).width == 2481
+        assert (await renderer.render(2)).text == "the third page"
+
+
+def test_a_page_whose_text_cannot_be_read_is_drawn(
+    file: Callable[[bytes], Path], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    pages = pdf_pages.PdfPages(str(file(pdf_of("some text"))), RenderLimits())
+    assert pages.render(0) == "some text"
+    for step in ("read_objects", "read_characters", "page_text", "mend"):
+        with monkeypatch.context() as broken:
+            broken.setattr(pdf_pages, step, lambda *_: 1 / 0)
+            assert isinstance(pages.render(0), bytes), step
 
 
 async def test_a_child_that_does_not_answer_is_killed_at_the_deadline(file: Callable[[bytes], Path]) -> None:
@@ -190,9 +222,14 @@ async def test_computing_without_end_is_stopped_by_the_kernel(file: Callable[[by
         shading,
     ]
     body = b"%PDF-1.4\n" + b"".join(b"%d 0 obj%s endobj\n" % item for item in enumerate(objects, 1))
-    error = await refusal(file(body + b"trailer<</Root 1 0 R/Size 6>>\n"), PDF, RenderLimits(cpu_seconds=1))
-    assert (error.reason, error.permanent) == (DocumentReason.RENDERING_TIMED_OUT, False)
-    assert "computing time" in error.message
+    async with DocumentRenderer(RenderLimits(cpu_seconds=1)) as renderer:
+        await renderer.open(file(body + b"trailer<</Root 1 0 R/Size 6>>\n"), PDF)
+        # The end while its text might still have been read is not counted.
+        for permanent in (False, True):
+            with pytest.raises(DocumentError) as raised:
+                await renderer.render(0)
+            assert (raised.value.reason, raised.value.permanent) == (DocumentReason.RENDERING_TIMED_OUT, permanent)
+            assert "computing time" in raised.value.message
 
 
 PARENT = """

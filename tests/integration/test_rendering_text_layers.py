@@ -190,6 +190,46 @@ async def test_a_page_whose_text_is_not_what_it_shows_is_drawn(file: File, conte
     assert opened(await first_page(file(content), PDF)).width > 2_000
 
 
+@pytest.mark.parametrize(
+    ("drawn", "read"),
+    [
+        pytest.param(b"1 g 100 600 Td (nobody sees this) Tj", "What the page says of itself", id="white on white"),
+        pytest.param(b"100 90 Td (nobody sees this) Tj", "What the page says of itself", id="outside the crop box"),
+        pytest.param(b"1 g 100 505 Td (on a dark ground) Tj", "What the page says of itself on a dark ground", id="white on dark"),
+    ],
+)  # fmt: skip
+async def test_text_that_nobody_sees_is_no_text_of_the_page(file: File, drawn: bytes, read: str) -> None:
+    long = b" Tj 0 -14 Td ".join([b"(What the page says of itself)"] * 60)
+    for times, text in ((1, None), (60, read)):
+        said = b"(What the page says of itself)" if times == 1 else long
+        content = b"0.2 g 90 500 300 20 re f BT 0 g /F 12 Tf 100 1700 Td %s Tj ET BT /F 12 Tf %s ET" % (said, drawn)
+        font = b"/Font<</F<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>>>"
+        made = hostile_pdfs.one_page(
+            hostile_pdfs.stream(content), resources=font, box=b"0 0 600 1800", page=b"/CropBox[0 200 600 1800]"
+        )
+        page = await first_page(file(made), PDF)
+        if text is None and b"1 g 100 600" in drawn:
+            assert page.text is None, "so much that is not seen is left to the picture"
+        else:
+            assert page.text is not None
+            assert set(words(page.text).replace("itself What", "itself\nWhat").split("\n")) <= {
+                read,
+                "What the page says of itself",
+            }
+            assert ("dark ground" in page.text) is ("dark" in read)
+
+
+async def test_letters_beyond_sixteen_bits_are_whole(file: File) -> None:
+    to_unicode = (
+        b"/CIDInit /ProcSet findresource begin begincmap 1 begincodespacerange <00> <ff> endcodespacerange "
+        b"1 beginbfchar <78> <D835DC65> endbfchar endcmap end"
+    )
+    font = b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/ToUnicode 5 0 R>>"
+    content = hostile_pdfs.stream(b"BT /F 12 Tf 100 700 Td (Here x is what we look for) Tj ET")
+    made = hostile_pdfs.one_page(content, hostile_pdfs.stream(to_unicode), font, resources=b"/Font<</F 6 0 R>>")
+    assert await text_of(file(made)) == "Here \U0001d465 is what we look for"
+
+
 async def test_a_note_typed_onto_the_page_is_not_lost(file: File) -> None:
     pdf = new_page("times", 12)
     pdf.multi_cell(0, 15, text=ENGLISH[0])

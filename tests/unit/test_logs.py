@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 import pytest
 import structlog
+from grpc._cython import cygrpc
 
 from servicekit.logs import configure_logs
 
@@ -29,6 +30,20 @@ def test_metadata_that_grpc_cannot_decode_is_not_logged_as_it_came(capsys: pytes
     logged = capsys.readouterr().err
     assert "Bearer" not in logged
     assert "something else" in logged
+
+
+@pytest.mark.usefixtures("loggers")
+def test_client_that_went_before_its_refusal_is_no_error_with_a_stack_trace(capsys: pytest.CaptureFixture[str]) -> None:
+    configure_logs(service="a_service", format="json", level="INFO")
+    grpc_logger = logging.getLogger("grpc._cython.cygrpc")
+    for unforeseen in (cygrpc.ExecuteBatchError("gone"), ValueError("a mistake")):
+        try:
+            raise unforeseen
+        except Exception:
+            grpc_logger.exception("raised in core")
+    logged = capsys.readouterr().err
+    assert "ExecuteBatchError" not in logged
+    assert "a mistake" in logged
 
 
 @pytest.mark.usefixtures("loggers")

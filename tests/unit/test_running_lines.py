@@ -72,3 +72,26 @@ def test_the_body_is_always_a_slice_and_parted_from_the_rest_at_line_ends(text: 
     if body.start < body.end:
         assert body.start == 0 or text[body.start - 1] == "\n"
         assert body.end == len(text) or text[body.end] == "\n"
+
+
+@pytest.mark.parametrize(
+    ("left", "right"),
+    [
+        ("{} Eine Einführung", "2.1 Abbildungen {}"),
+        ("Some Author, {}", "{} A Title"),
+        ("{} gnuplot 5.4", "gnuplot 5.4 {}"),
+    ],
+)
+@pytest.mark.parametrize("at_top", [True, False])
+def test_left_and_right_pages_may_have_lines_of_their_own(left: str, right: str, at_top: bool) -> None:
+    edges = [(right if number % 2 else left).format(number) for number in (61, 62, 63, 64)]
+    bodies = [f"What page {name} is about." for name in "abcd"]
+    pages = [f"{edge}\n\n{body}" if at_top else f"{body}\n\n{edge}" for edge, body in zip(edges, bodies, strict=True)]
+    assert body_of(pages[3], *pages[:3]) == bodies[3]
+    assert body_of(pages[0], *pages[1:]) == bodies[0]
+
+
+def test_a_line_of_one_neighbour_stays_where_no_page_lies_between_by_its_number() -> None:
+    text = "Exercise 4\nIts text."
+    assert body_of(text, "Exercise 2\nIts text, too.", "A page\nwithout a number") == text
+    assert body_of(text, "Exercise 3\nIts text, too.", "3 apples\nand pears") == text

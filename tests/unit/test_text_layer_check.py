@@ -39,6 +39,7 @@ def shifted(text: str, by: int) -> str:
     [
         PROSE,
         "Volcanoes build islands",
+        "\n".join(f"Entry number {page} of it {'. ' * 40}{page}" for page in range(9)),
         "12 345 678,90 € × 2 = 24 691 357,80 €",
         "Größere Flächen fließen talwärts und hobeln dabei den Untergrund ab. Übrig bleiben Moränen. " * 4,
         "¿Qué ocurre después? El peso de las capas nuevas comprime las más antiguas. " * 4,

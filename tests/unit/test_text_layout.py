@@ -5,8 +5,7 @@ from __future__ import annotations
 import pytest
 
 from processor_service.documents.text_layout import MAX_RUNS, TooManyRuns, page_text
-from processor_service.documents.text_lines import Rule
-from processor_service.documents.text_runs import Glyph, Style
+from processor_service.documents.text_runs import Glyph, Rule, Style
 
 SIZE = 10.0
 

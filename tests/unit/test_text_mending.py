@@ -30,6 +30,9 @@ from processor_service.documents.text_mending import join_cut_words, mend
         ("Jean-\nPaul", "Jean-Paul"),
         ("COVID-\n19", "COVID-19"),
         ("a large-scale study, at large-\nscale", "a large-scale study, at large-scale"),
+        ("a line, a number, its line-\nnumber", "a line, a number, its line-number"),
+        ("a line, a linenumber, a number, line-\nnumber", "a line, a linenumber, a number, linenumber"),
+        ("it can begin, the begin-\nning", "it can begin, the beginning"),
         # Not a cut word at all.
         ("Haupt-\nund Nebensatz", "Haupt-\nund Nebensatz"),
         ("short-\nand long-term", "short-\nand long-term"),
