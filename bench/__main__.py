@@ -15,6 +15,7 @@ import sys
 import time
 import traceback
 from collections.abc import Sequence
+from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -48,7 +49,7 @@ async def measure(names: Sequence[str], bed: Bed, console: Console) -> tuple[lis
         console.print(f"{name}: {time.monotonic() - began:.0f} s", highlight=False)
         for row in measured:
             console.print(f"  {row.name}: {row.figure:.3g} {row.unit} {_verdict(row)} {row.shown}", highlight=False)
-        rows += measured
+        rows += [replace(row, line=name) for row in measured]
     return rows, failed
 
 

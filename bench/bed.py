@@ -7,6 +7,7 @@ import json
 import os
 import random
 import shutil
+import subprocess
 import sys
 import tempfile
 from collections.abc import AsyncIterator, Callable, Mapping
@@ -60,30 +61,28 @@ class Bed:
         """A program of Python's (`-m`, a module, its arguments) that prints a line of JSON when it is ready, and ends on SIGTERM. Raises RuntimeError with
         what it said when it does not start."""
         with tempfile.TemporaryFile() as errors:
-            process = await asyncio.create_subprocess_exec(
-                sys.executable,
-                *command,
-                stdout=asyncio.subprocess.PIPE,
+            # Not by the event loop, which forks as gRPC cannot bear once it has begun: this one shares the memory until the program is another.
+            process = subprocess.Popen(
+                [sys.executable, *command],
+                stdout=subprocess.PIPE,
                 stderr=errors,
                 env={**os.environ, **(environment or {})},
             )
             assert process.stdout is not None
             try:
                 async with asyncio.timeout(START_SECONDS):
-                    line = await process.stdout.readline()
+                    line = await asyncio.to_thread(process.stdout.readline)
                 if not line:
                     errors.seek(0)
                     raise RuntimeError(f"{' '.join(command)} did not start:\n{errors.read().decode(errors='replace')}")
                 yield Child(process.pid, json.loads(line))
             finally:
-                if process.returncode is None:
-                    process.terminate()
-                    try:
-                        async with asyncio.timeout(STOP_SECONDS):
-                            await process.communicate()
-                    except TimeoutError:
-                        process.kill()
-                        await process.wait()
+                process.terminate()
+                try:
+                    await asyncio.to_thread(process.communicate, timeout=STOP_SECONDS)
+                except subprocess.TimeoutExpired:
+                    process.kill()
+                    await asyncio.to_thread(process.communicate)
 
     @asynccontextmanager
     async def brain(self, *arguments: str) -> AsyncIterator[Child]:

@@ -25,14 +25,14 @@ def family(pid: int) -> list[psutil.Process]:
 
 
 def cpu_seconds(pids: Iterable[int]) -> float:
-    """User and system time of these processes and all below them, since they began."""
+    """User and system time of these processes and all below them, those that have ended included, since they began."""
     total = 0.0
     for process in (each for pid in pids for each in family(pid)):
         try:
             times = process.cpu_times()
         except psutil.NoSuchProcess:
             continue
-        total += times.user + times.system
+        total += times.user + times.system + times.children_user + times.children_system
     return total
 
 

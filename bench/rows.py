@@ -14,7 +14,7 @@ class Row:
     """`figure` in `unit`, where `target` says what it is to be (`limit` is its number; None for a figure that is only shown).
 
     `floor` and `peers` hold what stood beside it in the same rounds, in the unit of `shown` (uploads/s, ms, …), with `shown` our own. `met` follows from the
-    median. `details`: whatever else belongs into the results file, in plain JSON.
+    median. `details`: whatever else belongs into the results file, in plain JSON. `line` is the line that it came from, set by whoever runs the lines.
     """
 
     name: str
@@ -27,6 +27,7 @@ class Row:
     floor: str = ""
     peers: Mapping[str, str] = field(default_factory=dict)
     details: Mapping[str, object] = field(default_factory=dict)
+    line: str = ""
 
     @property
     def target(self) -> str:
@@ -45,6 +46,7 @@ class Row:
     def as_json(self) -> dict[str, object]:
         """As `bench/results/latest.json` has it; the README of bench/ says what is what."""
         return {
+            "line": self.line,
             "name": self.name,
             "target": self.target,
             "figure": self.figure,

@@ -8,12 +8,14 @@ from gateway.service import build
 from gateway.settings import GatewaySettings
 from servicekit.bootstrap import configure_process
 from servicekit.manager import run_service
+from servicekit.memory import keep_freed_memory
 from servicekit.settings import load_settings
 
 
 async def main(settings: GatewaySettings) -> None:
     """One replica, from start to SIGTERM."""
     configure_process("gateway", settings)
+    keep_freed_memory()
     await build(settings).run()
 
 

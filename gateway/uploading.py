@@ -62,20 +62,22 @@ async def _answered_or_sent(call: UploadCall, events: AsyncIterator[FormEvent]) 
 
 async def _send_file(call: UploadCall, events: AsyncIterator[FormEvent]) -> bool:
     """Whether all was sent. False when Ingest has answered before the end."""
-    buffer = bytearray()
+    pieces: list[bytes] = []
+    held = 0
     async for event in events:
         match event:
             case FileBytes(content):
-                buffer += content
-                if len(buffer) >= CHUNK_BYTES:
-                    if not await call.send(bytes(buffer)):
+                pieces.append(content)
+                held += len(content)
+                if held >= CHUNK_BYTES:
+                    if not await call.send(b"".join(pieces)):
                         return False
-                    buffer.clear()
+                    pieces, held = [], 0
             case FileBegins():
                 raise FieldInvalid(FILE_FIELD, "must come once: one file a request")
             case FieldRead(name, _) if name in FIELDS:
                 raise FieldInvalid(name, f"must come before the part `{FILE_FIELD}`")
-    return not buffer or await call.send(bytes(buffer))
+    return not pieces or await call.send(b"".join(pieces))
 
 
 async def _until_the_file(events: AsyncIterator[FormEvent], fields: dict[str, str]) -> FileBegins:

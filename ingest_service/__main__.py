@@ -8,12 +8,14 @@ from ingest_service.service import build
 from ingest_service.settings import IngestSettings
 from servicekit.bootstrap import configure_process
 from servicekit.manager import run_service
+from servicekit.memory import keep_freed_memory
 from servicekit.settings import load_settings
 
 
 async def main(settings: IngestSettings) -> None:
     """One replica, from start to SIGTERM."""
     configure_process("ingest_service", settings)
+    keep_freed_memory()
     await build(settings).run()
 
 

@@ -1,6 +1,6 @@
 """Whether an upload may begin, asked when its metadata is known and before any of its bytes is taken: what cannot be kept is not received.
 
-What this process can tell by itself comes first; then the record is asked, with the one call that an admission costs.
+What this process can tell by itself comes first; then the record is asked, in a call that uploads at the same time share.
 """
 
 from __future__ import annotations
@@ -9,19 +9,17 @@ import random
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
-import grpc
 import structlog
-from materials.v1 import errors_pb2, record_service_pb2, record_service_pb2_grpc
+from materials.v1 import errors_pb2
 
+from ingest_service.record_calls import RecordCalls
 from ingest_service.store_cooldown import StoreCooldown
-from servicekit.channels import Peer
-from servicekit.errors import Unavailable, reason_of_call, retry_delay_of_call
+from servicekit.errors import Unavailable
 from servicekit.memory import ProcessMemory
 from servicekit.object_store import ObjectStore, store_full
 
 log = structlog.get_logger()
 
-ADMIT_DEADLINE_SECONDS = 5.0
 #: What one upload holds at most, as measured: the receive window, two parts for the store, chunks on their way, and the allocator's share.
 UPLOAD_MEMORY_BYTES = 8 * 1024 * 1024
 
@@ -30,9 +28,15 @@ class Admission:
     """What an upload needs, before it needs it: memory, room in the object store, the record."""
 
     def __init__(
-        self, store: ObjectStore, status: Peer, *, memory: ProcessMemory, reserve_bytes: int, cooldown: StoreCooldown
+        self,
+        store: ObjectStore,
+        record: RecordCalls,
+        *,
+        memory: ProcessMemory,
+        reserve_bytes: int,
+        cooldown: StoreCooldown,
     ) -> None:
-        self._store, self._status, self._memory = store, status, memory
+        self._store, self._record, self._memory = store, record, memory
         self._reserve_bytes, self._cooldown = reserve_bytes, cooldown
         self._under_way = 0
 
@@ -47,7 +51,7 @@ class Admission:
         try:
             self._cooldown.check()
             await self._check_room(file_size)
-            await self._ask_record(owner_id, request_id)
+            await self._record.admit(owner_id, request_id)
             try:
                 yield
             except Unavailable as failure:  # the store's: nothing else is needed to take bytes
@@ -77,36 +81,3 @@ class Admission:
             raise
         if free is not None and free < self._reserve_bytes + file_size:
             raise store_full()
-
-    async def _ask_record(self, owner_id: str, request_id: str) -> None:
-        stub = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
-        try:
-            await stub.AdmitUpload(
-                record_service_pb2.AdmitUploadRequest(owner_id=owner_id, request_id=request_id),
-                metadata=self._status.metadata(),
-                timeout=ADMIT_DEADLINE_SECONDS,
-            )
-        except grpc.aio.AioRpcError as error:
-            # A Status of before this call, in the middle of a rolling upgrade, admits everybody, as it always did.
-            if error.code() is not grpc.StatusCode.UNIMPLEMENTED:
-                raise _not_admitted(error) from error
-
-
-def _not_admitted(error: grpc.aio.AioRpcError) -> Unavailable:
-    reason = reason_of_call(error)
-    if reason == "TOO_MANY_UNFINISHED":
-        return Unavailable(
-            errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED,
-            error.details() or reason,
-            retry_after=retry_delay_of_call(error) or 1.0,
-        )
-    log.warning("record not reached", code=error.code().name, reason=reason, details=error.details())
-    return record_unavailable()
-
-
-def record_unavailable() -> Unavailable:
-    """RECORD_UNAVAILABLE, to a client that uploads."""
-    return Unavailable(
-        errors_pb2.ERROR_REASON_RECORD_UNAVAILABLE,
-        "the record of materials cannot be reached; try again with the same request id",
-    )

@@ -10,6 +10,7 @@ from ingest_service.api import IngestApi
 from ingest_service.event_publisher import EventPublisher
 from ingest_service.event_stream import DELETED, STREAM
 from ingest_service.orphan_sweeper import OrphanSweeper
+from ingest_service.record_calls import RecordCalls
 from ingest_service.settings import IngestSettings
 from ingest_service.store_cooldown import StoreCooldown
 from ingest_service.uploads import Uploads, object_key
@@ -30,16 +31,17 @@ def build(settings: IngestSettings) -> ServiceManager:
     nats = NatsLink(settings.nats_url, name="ingest_service")
     status = Peer(settings.status_endpoint, service_tokens("ingest", settings).current, tls=settings.tls())
     publisher = EventPublisher(nats, status, stream_replicas=settings.event_stream_replicas)
+    record = RecordCalls(status)
     admission = Admission(
         store,
-        status,
+        record,
         memory=ProcessMemory(settings.memory_limit_bytes),
         reserve_bytes=settings.object_store_reserve_bytes,
         cooldown=StoreCooldown(),
     )
     uploads = Uploads(
         store,
-        status,
+        record,
         publisher,
         admission,
         max_bytes=settings.max_upload_bytes,
@@ -70,6 +72,7 @@ def build(settings: IngestSettings) -> ServiceManager:
     manager = ServiceManager("ingest_service", report=health.set, stop_timeout=settings.shutdown_grace_seconds + 3.0)
     manager.add("nats", nats)
     manager.add("status channel", status)
+    manager.add("record calls", record)
     manager.add("event publisher", publisher)
     manager.add("announcer", Announcer(nats, status, publisher))
     manager.add("purger", purger)

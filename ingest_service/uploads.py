@@ -9,25 +9,20 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
-import grpc
-import structlog
-from materials.v1 import errors_pb2, material_pb2, record_service_pb2, record_service_pb2_grpc
+from materials.v1 import errors_pb2, material_pb2, record_service_pb2
 from materials.v1 import ingest_service_pb2 as pb
 
-from ingest_service.admission import Admission, record_unavailable
+from ingest_service.admission import Admission
 from ingest_service.event_publisher import EventPublisher
+from ingest_service.record_calls import RecordCalls
 from ingest_service.upload_check import Checked, Declared, UploadCheck
-from servicekit.channels import Peer
-from servicekit.errors import ServiceError, Unavailable, reason_of_call
+from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller
 from servicekit.object_store import ObjectStore
 from servicekit.owner_limits import OwnerPlaces
 from servicekit.tracing import current_traceparent
 
-log = structlog.get_logger()
-
 Result = TypeVar("Result")
-RECORD_DEADLINE_SECONDS = 15.0
 #: A slow line is welcome, a dripping one is not.
 GRACE_SECONDS = 60.0
 LEAST_BYTES_PER_SECOND = 16 * 1024
@@ -47,7 +42,7 @@ class Uploads:
     def __init__(
         self,
         store: ObjectStore,
-        status: Peer,
+        record: RecordCalls,
         publisher: EventPublisher,
         admission: Admission,
         *,
@@ -56,7 +51,7 @@ class Uploads:
         max_per_owner: int,
         idle_seconds: float,
     ) -> None:
-        self._store, self._status, self._publisher, self._admission = store, status, publisher, admission
+        self._store, self._record_calls, self._publisher, self._admission = store, record, publisher, admission
         self._max_bytes, self._max_concurrent, self._idle_seconds = max_bytes, max_concurrent, idle_seconds
         self._running = 0
         self._of_owners = OwnerPlaces(
@@ -116,14 +111,11 @@ class Uploads:
         clock = asyncio.get_running_loop().time
         began, received = clock(), 0
         async with self._store.writing(object_key(material_id)) as writer:
-            while (message := await self._in_time(_next(messages))) is not None:
-                if message.WhichOneof("payload") == "metadata":
-                    raise ServiceError(
-                        errors_pb2.ERROR_REASON_UPLOAD_METADATA_REPEATED, "only the first message may carry `metadata`"
-                    )
-                if storable := check.feed(message.chunk):
+            while (chunk := await self._in_time(_next(messages))) is not None:
+                received += len(chunk)
+                # On the loop: to hand a chunk to another thread and back takes longer than to hash it.
+                if storable := check.feed(chunk):
                     await writer.write(storable)
-                received += len(message.chunk)
                 if clock() - began > longest_seconds(received):
                     raise too_slow(f"fewer than {LEAST_BYTES_PER_SECOND} bytes a second came")
             rest, checked = check.finish()
@@ -155,28 +147,19 @@ class Uploads:
             request_id=declared.request_id,
             traceparent=current_traceparent(),
         )
-        stub = record_service_pb2_grpc.RecordServiceStub(self._status.channel)
         try:
-            response = await stub.CreateMaterial(
-                request, metadata=self._status.metadata(), timeout=RECORD_DEADLINE_SECONDS
-            )
-        except grpc.aio.AioRpcError as error:
-            raise await self._not_recorded(error, key) from error
+            response = await self._record_calls.create(request)
+        except Unavailable:
+            # The record may have been made and its answer lost: the object stays, and is swept away later if nothing refers to it.
+            raise
+        except ServiceError:
+            await self._store.delete(key)
+            raise
         if not response.created:
             await self._store.delete(key)
         elif response.HasField("announcement"):
             self._publisher.enqueue(response.announcement)
         return response.material
-
-    async def _not_recorded(self, error: grpc.aio.AioRpcError, key: str) -> ServiceError:
-        reason = reason_of_call(error)
-        if reason in ("REQUEST_ID_REUSED", "FIELD_INVALID"):
-            await self._store.delete(key)
-            value = errors_pb2.ErrorReason.Value(f"ERROR_REASON_{reason}")
-            return ServiceError(value, error.details() or reason)
-        # The record may have been made and its reply lost: the object stays, and is swept away later if nothing refers to it.
-        log.warning("record not reached", code=error.code().name, reason=reason)
-        return record_unavailable()
 
 
 def longest_seconds(received: int) -> float:
@@ -189,11 +172,15 @@ def too_slow(why: str) -> ServiceError:
     return ServiceError(errors_pb2.ERROR_REASON_UPLOAD_TOO_SLOW, f"{why}; upload again with the same request id")
 
 
-async def _next(messages: AsyncIterator[pb.UploadMaterialRequest]) -> pb.UploadMaterialRequest | None:
-    """The next message that carries anything, None at the end: messages without bytes do not keep an upload going."""
+async def _next(messages: AsyncIterator[pb.UploadMaterialRequest]) -> bytes | None:
+    """The next chunk with bytes in it, None at the end: messages without any do not keep an upload going. Raises UPLOAD_METADATA_REPEATED."""
     async for message in messages:
-        if message.chunk or message.WhichOneof("payload") == "metadata":
-            return message
+        if message.WhichOneof("payload") == "metadata":
+            raise ServiceError(
+                errors_pb2.ERROR_REASON_UPLOAD_METADATA_REPEATED, "only the first message may carry `metadata`"
+            )
+        if chunk := message.chunk:  # looked at once: each time it is another copy
+            return chunk
     return None
 
 

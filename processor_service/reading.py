@@ -12,15 +12,17 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 from uuid import UUID
 
 import structlog
 from materials.v1 import material_pb2, processor_service_pb2
 
 from processor_service.brain.reader import BrainReader
+from processor_service.documents.forkserver import RenderForkserver
 from processor_service.documents.rendering import DocumentRenderer, RenderedPage, RenderLimits
 from processor_service.index.index_store import IndexStore, PageText
 from processor_service.index.page_indexing import PageIndexer
@@ -56,12 +58,13 @@ class MaterialReader:
         brain: BrainReader,
         turns: TurnTaking,
         *,
+        forkserver: RenderForkserver,
         limits: RenderLimits,
         work_directory: WorkDirectory,
     ) -> None:
         self._store, self._index, self._indexer, self._reuse = store, index, indexer, reuse
         self._brain, self._turns = brain, turns
-        self._limits, self._work_directory = limits, work_directory
+        self._forkserver, self._limits, self._work_directory = forkserver, limits, work_directory
 
     async def read(self, material: material_pb2.Material, on_progress: OnProgress) -> ReadResult:
         """Reads all pages that no earlier attempt has finished. Raises FencedOut, BrainError, TurnOver, DocumentError, ObjectMissing, ObjectChanged,
@@ -83,15 +86,13 @@ class MaterialReader:
         with self._work_directory.attempt() as directory:
             path = directory / "file"
             await patiently(lambda: self._fetch(material, path))
-            async with DocumentRenderer(self._limits) as renderer:
+            async with DocumentRenderer(self._limits, forkserver=self._forkserver) as renderer:
                 info = await renderer.open(path, material.media_type)
                 on_progress(len(finished), info.pages)
-                for number in range(1, info.pages + 1):
-                    if number not in finished:
-                        self._turns.check(material.id)
-                        await self._read_page(material, number, await renderer.render(number - 1))
-                        finished.add(number)
-                        on_progress(len(finished), info.pages)
+                missing = [number for number in range(1, info.pages + 1) if number not in finished]
+                await self._read_pages(
+                    material, renderer, missing, lambda left: on_progress(info.pages - left, info.pages)
+                )
         passages = await patiently(
             lambda: self._index.seal(material_id, material.attempt, sha256=material.sha256, pages=info.pages)
         )
@@ -123,11 +124,56 @@ class MaterialReader:
         if digest.hexdigest() != material.sha256:
             raise ObjectChanged
 
-    async def _read_page(self, material: material_pb2.Material, number: int, rendered: RenderedPage) -> None:
+    async def _read_pages(
+        self,
+        material: material_pb2.Material,
+        renderer: DocumentRenderer,
+        numbers: Sequence[int],
+        on_left: Callable[[int], None],
+    ) -> None:
+        """Reads these pages in turn. While the Brain reads one the next is drawn and the one before is indexed, so that it never waits for either.
+
+        `on_left` is told how many are left. What was read when something goes wrong is still indexed."""
+        drawing: asyncio.Task[RenderedPage] | None = None
+        indexing: asyncio.Task[None] | None = None
+        try:
+            for place, number in enumerate(numbers):
+                self._turns.check(material.id)
+                rendered = await (drawing or renderer.render(number - 1))
+                following = numbers[place + 1 : place + 2]
+                drawing = asyncio.create_task(renderer.render(following[0] - 1)) if following else None
+                page = await self._page(material, number, rendered)
+                if indexing is not None:
+                    await indexing
+                indexing = asyncio.create_task(self._index_page(material, page, len(numbers) - place - 1, on_left))
+            if indexing is not None:
+                await indexing
+        except Exception:
+            if indexing is not None:
+                await asyncio.wait([indexing])
+            raise
+        finally:
+            await _ended([task for task in (drawing, indexing) if task is not None])
+
+    async def _page(self, material: material_pb2.Material, number: int, rendered: RenderedPage) -> PageText:
         if rendered.text is not None:
-            page = PageText(number, rendered.text, processor_service_pb2.TEXT_SOURCE_FILE)
-        else:
-            assert rendered.png is not None
-            text = await self._brain.read_page(rendered.png, owner_id=material.owner_id, material_id=material.id)
-            page = PageText(number, text, processor_service_pb2.TEXT_SOURCE_BRAIN)
+            return PageText(number, rendered.text, processor_service_pb2.TEXT_SOURCE_FILE)
+        assert rendered.png is not None
+        text = await self._brain.read_page(rendered.png, owner_id=material.owner_id, material_id=material.id)
+        return PageText(number, text, processor_service_pb2.TEXT_SOURCE_BRAIN)
+
+    async def _index_page(
+        self, material: material_pb2.Material, page: PageText, left: int, on_left: Callable[[int], None]
+    ) -> None:
         await self._indexer.index_page(material, page)
+        on_left(left)
+
+
+async def _ended(tasks: Sequence[asyncio.Task[Any]]) -> None:
+    """Cancels what still runs, and waits until all have ended; what they raised is of no more interest."""
+    for task in tasks:
+        task.cancel()
+    if tasks:
+        await asyncio.wait(tasks)
+        for task in tasks:
+            task.cancelled() or task.exception()

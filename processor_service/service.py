@@ -12,6 +12,7 @@ from processor_service.answers.answering import Answering, AnswerLimits
 from processor_service.api import ProcessorApi
 from processor_service.brain.embedding_models import EmbeddingModels
 from processor_service.brain.part import Brain, brain_addresses
+from processor_service.documents.forkserver import RenderForkserver
 from processor_service.documents.rendering import RenderLimits
 from processor_service.fleet_member import FleetMember
 from processor_service.following import Following
@@ -78,6 +79,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     reindexer = Reindexer(generations, RebuildStore(postgres), models, name=worker_id)
     reporter = StatusReporter(status, worker_id)
     work_directory = WorkDirectory(settings.work_directory)
+    forkserver = RenderForkserver()
     turns = TurnTaking(brain.reader.evict)
     reader = MaterialReader(
         store,
@@ -92,6 +94,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
         ),
         brain.reader,
         turns,
+        forkserver=forkserver,
         limits=RenderLimits(
             max_pages=settings.max_pages,
             document_cpu_seconds=settings.rendering_cpu_seconds,
@@ -174,6 +177,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     for each in brains:
         manager.add(f"brain of {each.address.embedding_model}", each)
     manager.add("status reporter", reporter)
+    manager.add("rendering forkserver", forkserver)
     manager.add("work directory", BackgroundTask(work_directory.sweep_for_ever, "work-directory-sweeper"))
     # Before the worker, so that its last words are said when the work has been handed back.
     manager.add("fleet member", member)

@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import asyncio
 import time
+from collections import OrderedDict
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from dataclasses import dataclass, field
@@ -27,6 +28,9 @@ from servicekit.validation import visible_text
 SERVICE_ISSUER = "materials-services"
 JWKS_ALGORITHMS = ["RS256", "RS384", "RS512", "PS256", "PS384", "PS512", "ES256", "ES384", "EdDSA"]
 CLOCK_LEEWAY_SECONDS = 5
+#: How long a verified token is not verified again; how many are known at most.
+KNOWN_SECONDS = 30.0
+MAX_KNOWN = 1_000
 #: Between services: a machine whose clock is an hour off must not stop the work. Whoever holds the secret makes tokens at will, so `exp` guards little here.
 SERVICE_CLOCK_LEEWAY_SECONDS = 2 * 3600
 
@@ -83,7 +87,8 @@ class TokenVerifier:
     """Turns a bearer token into a Caller.
 
     `verify` raises ServiceError TOKEN_INVALID or TOKEN_EXPIRED. Keys of a JWKS URL are cached for five minutes; an unknown `kid` fetches them again, at
-    most once in `key_cooldown` seconds.
+    most once in `key_cooldown` seconds. A token that was good counts as good for KNOWN_SECONDS more, within its own time: to check its
+    signature with every call costs as much as the call.
     """
 
     def __init__(
@@ -96,6 +101,7 @@ class TokenVerifier:
         service_secret: str,
         key_timeout: float = 5.0,
         key_cooldown: float = 10.0,
+        clock: Callable[[], float] = time.time,
     ) -> None:
         if not hs256_secret and not jwks_url:
             raise ValueError("no key for users' tokens: set AUTH_HS256_SECRET or AUTH_JWKS_URL")
@@ -108,9 +114,25 @@ class TokenVerifier:
         self._audience = audience
         self._issuer = issuer or None
         self._service_secret = service_secret
+        self._clock = clock
+        #: By token: the caller, and until when it need not be looked at again; whoever was verified longest ago comes first.
+        self._known: OrderedDict[str, tuple[Caller, float]] = OrderedDict()
 
     async def verify(self, token: str) -> Caller:
         """The caller a token speaks for. Signature, `exp`, `nbf`, `aud` and `iss` are checked."""
+        now = self._clock()
+        caller, checked_at = self._known.get(token, (None, 0.0))
+        # Also when the clock was set back: `nbf` may lie ahead again.
+        if caller is not None and checked_at <= now < min(checked_at + KNOWN_SECONDS, caller.expires_at):
+            return caller
+        caller = await self._verified(token)
+        self._known[token] = caller, now
+        self._known.move_to_end(token)
+        if len(self._known) > MAX_KNOWN:
+            self._known.popitem(last=False)
+        return caller
+
+    async def _verified(self, token: str) -> Caller:
         try:
             # Read without trust, only to choose the key that is then held to it.
             issuer = jwt.decode(token, options={"verify_signature": False}).get("iss")

@@ -142,14 +142,18 @@ class _Decoder:
 
 def _decoded(request: Any) -> Any:
     """The request, or the stream of requests, itself. Raises FieldInvalid for what could not be decoded."""
-    if isinstance(request, _Undecodable):
-        raise FieldInvalid("request", "is not a message of this call; check the client's version of the contract")
-    return _each_decoded(request) if isinstance(request, AsyncIterator) else request
+    return _each_decoded(request) if isinstance(request, AsyncIterator) else _message(request)
 
 
 async def _each_decoded(requests: AsyncIterator[Any]) -> AsyncIterator[Any]:
     async for request in requests:
-        yield _decoded(request)
+        yield _message(request)
+
+
+def _message(request: Any) -> Any:
+    if isinstance(request, _Undecodable):
+        raise FieldInvalid("request", "is not a message of this call; check the client's version of the contract")
+    return request
 
 
 @contextmanager

@@ -7,6 +7,7 @@ configured, `memory.max` of the process's own cgroup (version 2).
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import time
 from pathlib import Path
@@ -14,6 +15,11 @@ from pathlib import Path
 #: Work under way needs some room to end in.
 SHORT_ABOVE = 0.85
 TRIM_EVERY_SECONDS = 5.0
+KEPT_BYTES, PIECE_BYTES = 8 * 1024 * 1024, 4 * 1024 * 1024
+#: Of malloc.h.
+_M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
+#: New objects after which Python looks among them for cycles; by itself it does after 700, which a change told to a hundred watchers makes.
+YOUNG_OBJECTS = 20_000
 
 
 def is_short(resident: int, limit: int) -> bool:
@@ -62,6 +68,23 @@ def trim_heap() -> None:
     trim = getattr(ctypes.CDLL(None), "malloc_trim", None)  # glibc has it, others give back by themselves
     if trim is not None:
         trim(0)
+
+
+def collect_seldom() -> None:
+    """Called once, when all of a service that lives as long as the process has been made: that is not looked through for garbage any more, and what comes
+    later less often. Both would else stop the service for milliseconds in the middle of telling many watchers, and for a tenth of a second now and then."""
+    gc.collect()
+    gc.freeze()
+    gc.set_threshold(YOUNG_OBJECTS, 20, 20)
+
+
+def keep_freed_memory() -> None:
+    """For a process that passes large pieces of bytes on. glibc would give each back to the system when it is freed, and take cleared memory for the next one,
+    which costs as much as receiving it; so it keeps up to KEPT_BYTES that are free, and takes pieces of up to PIECE_BYTES from them."""
+    choose = getattr(ctypes.CDLL(None), "mallopt", None)
+    if choose is not None:
+        choose(_M_TRIM_THRESHOLD, KEPT_BYTES)
+        choose(_M_MMAP_THRESHOLD, PIECE_BYTES)
 
 
 def _cgroup_limit(membership: Path, cgroups: Path) -> int | None:

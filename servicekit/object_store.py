@@ -1,8 +1,9 @@
 """The object store: any URL that obstore knows (file://, s3://, gs://, az://), streamed in both directions.
 
-Writing: the caller hands over chunks and is held back while the store is busy; at most `_QUEUED_CHUNKS` chunks and two parts are in memory. An
-object appears under its key only when it is complete: a write that is given up leaves nothing. The write runs in a task of its own that is ended by a
-word through its queue, never by cancellation, since cancelling in the middle of obstore's native future can abort the interpreter.
+Writing: the caller hands over chunks and is held back while the store is busy; at most `_QUEUED_CHUNKS` chunks and two parts are in memory, of
+a small object all of it. An object appears under its key only when it is complete: a write that is given up leaves nothing. The write runs in a task of its
+own that is ended by a word through its queue, never by cancellation, since cancelling in the middle of obstore's native future can abort the interpreter.
+A local directory has a writer of its own (local_objects.py).
 """
 
 from __future__ import annotations
@@ -11,6 +12,7 @@ import asyncio
 import errno
 import os
 from collections.abc import AsyncIterator, Callable, Sequence
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager, suppress
 from datetime import datetime
 from pathlib import Path
@@ -22,11 +24,14 @@ from materials.v1 import errors_pb2
 from obstore.store import from_url
 
 from servicekit.errors import ServiceError, Unavailable
+from servicekit.local_objects import LocalWriter
 
 _QUEUED_CHUNKS = 1
-#: S3 wants parts of at least 5 MiB, but for the last; a local file has no such wish.
-_PART_BYTES = {"file": 1024 * 1024}
-_DEFAULT_PART_BYTES = 5 * 1024 * 1024
+#: How long the free space of a file system is taken to be what it was.
+_MEASURED_SECONDS = 0.5
+#: S3 wants parts of at least 5 MiB, but for the last.
+_PART_BYTES = 5 * 1024 * 1024
+_WRITING_THREADS = 16
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _FULL_WORDS = ("No space left", "quota exceeded", "os error 28")
 
@@ -48,14 +53,20 @@ class ObjectStore:
         if scheme == "file":
             self._local_root = Path(unquote(urlsplit(url).path))
             self._local_root.mkdir(parents=True, exist_ok=True)
-        self._part_bytes = _PART_BYTES.get(scheme, _DEFAULT_PART_BYTES)
         self._store = from_url(url)
+        # Apart from the process's other threads: a disk that hangs takes only these.
+        self._threads = ThreadPoolExecutor(_WRITING_THREADS, "object-store")
         self._measuring: asyncio.Future[os.statvfs_result] | None = None
+        self._measure_again_at = 0.0
 
     @asynccontextmanager
-    async def writing(self, key: str) -> AsyncIterator[ObjectWriter]:
+    async def writing(self, key: str) -> AsyncIterator[ObjectWriter | LocalWriter]:
         """A writer for a new object; complete when the block ends well, gone when it does not."""
-        writer = ObjectWriter(self._store, key, self._part_bytes)
+        writer = (
+            ObjectWriter(self._store, key)
+            if self._local_root is None
+            else LocalWriter(self._local_root / key, self._threads, _translated)
+        )
         try:
             yield writer
             await writer.finish()
@@ -93,9 +104,11 @@ class ObjectStore:
         """How many bytes a local directory still takes; None for other stores, which do not say. Raises OBJECT_STORE_UNAVAILABLE, also when it is read-only."""
         if self._local_root is None:
             return None
-        # All ask together: a file system that hangs must not take a thread for each of them.
-        if self._measuring is None or self._measuring.done():
+        # All ask together: a file system that hangs must not take a thread for each of them. What was heard counts for a moment.
+        now = asyncio.get_running_loop().time()
+        if self._measuring is None or (self._measuring.done() and now >= self._measure_again_at):
             self._measuring = asyncio.ensure_future(asyncio.to_thread(os.statvfs, self._local_root))
+            self._measure_again_at = now + _MEASURED_SECONDS
         with _translated():
             async with asyncio.timeout(5.0):
                 space = await asyncio.shield(self._measuring)
@@ -143,31 +156,54 @@ class ObjectStore:
 class ObjectWriter:
     """One object being written. Use through `ObjectStore.writing`."""
 
-    def __init__(self, store: Any, key: str, part_bytes: int) -> None:
+    def __init__(self, store: Any, key: str) -> None:
+        self._store, self._key = store, key
+        # What fits one part is written in one piece: a stream costs more than such an object.
+        self._first: list[bytes] = []
+        self._first_bytes = 0
         self._queue: asyncio.Queue[bytes | _Abandoned | None] = asyncio.Queue(_QUEUED_CHUNKS)
-        self._task = asyncio.ensure_future(
-            obstore.put_async(store, key, self._chunks(), use_multipart=True, chunk_size=part_bytes, max_concurrency=2)
-        )
-        self._task.add_done_callback(_look_at_error)
+        self._task: asyncio.Future[Any] | None = None
 
     async def write(self, chunk: bytes) -> None:
         """Takes the next bytes when the store has room for them."""
-        await self._put(chunk)
+        if self._task is not None:
+            await self._put(self._task, chunk)
+            return
+        self._first.append(chunk)
+        self._first_bytes += len(chunk)
+        if self._first_bytes > _PART_BYTES:
+            self._task = self._begin(self._chunks(), use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=2)
+            await self._put(self._task, self._taken())
 
     async def finish(self) -> None:
         """Returns when the object is there."""
-        await self._put(None)
+        if self._task is None:
+            self._task = self._begin(self._taken(), use_multipart=False)
+        else:
+            await self._put(self._task, None)
         with _translated():
             async with asyncio.timeout(120.0):
                 await asyncio.shield(self._task)
 
     async def abandon(self) -> bool:
         """Gives the write up; returns when the store has cleaned up, at most 10 s later: True when the object was complete already."""
+        if self._task is None:
+            return False
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(_Abandoned())
         await asyncio.wait([self._task], timeout=10.0)
         return self._task.done() and not self._task.cancelled() and self._task.exception() is None
+
+    def _begin(self, content: bytes | AsyncIterator[bytes], **how: Any) -> asyncio.Future[Any]:
+        task = asyncio.ensure_future(obstore.put_async(self._store, self._key, content, **how))
+        task.add_done_callback(_look_at_error)
+        return task
+
+    def _taken(self) -> bytes:
+        content = self._first[0] if len(self._first) == 1 else b"".join(self._first)
+        self._first.clear()
+        return content
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         while (item := await self._queue.get()) is not None:
@@ -175,22 +211,22 @@ class ObjectWriter:
                 raise item
             yield item
 
-    async def _put(self, item: bytes | None) -> None:
-        if self._queue.full() and not self._task.done():
+    async def _put(self, task: asyncio.Future[Any], item: bytes | None) -> None:
+        if self._queue.full() and not task.done():
             putting = asyncio.ensure_future(self._queue.put(item))
             try:
                 async with asyncio.timeout(60.0):
-                    await asyncio.wait([putting, self._task], return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait([putting, task], return_when=asyncio.FIRST_COMPLETED)
             except TimeoutError:
                 raise _unavailable() from None
             finally:
                 if not putting.done():
                     putting.cancel()
-        elif not self._task.done():
+        elif not task.done():
             self._queue.put_nowait(item)
-        if self._task.done() and item is not None:
+        if task.done() and item is not None:
             with _translated():
-                self._task.result()
+                task.result()
 
 
 def _look_at_error(write: asyncio.Future[Any]) -> None:

@@ -6,6 +6,7 @@ import sys
 
 from servicekit.bootstrap import configure_process
 from servicekit.manager import run_service
+from servicekit.memory import collect_seldom
 from servicekit.settings import load_settings
 from status_service.service import build
 from status_service.settings import StatusSettings
@@ -14,7 +15,9 @@ from status_service.settings import StatusSettings
 async def main(settings: StatusSettings) -> None:
     """One replica, from start to SIGTERM."""
     configure_process("status_service", settings)
-    await build(settings).run()
+    service = build(settings)
+    collect_seldom()
+    await service.run()
 
 
 if __name__ == "__main__":

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 
 from materials.v1 import errors_pb2
 
@@ -50,23 +50,32 @@ class Admission:
     def __init__(self, postgres: Postgres, writes: WriteHealth, *, max_unfinished: int) -> None:
         self._postgres, self._writes, self._max_unfinished = postgres, writes, max_unfinished
 
-    async def check(self, owner_id: str, request_id: str) -> None:
-        """Returns when the upload may begin. Raises Unavailable TOO_MANY_UNFINISHED, and DATABASE_UNAVAILABLE."""
+    async def check(self, uploads: Sequence[tuple[str, str]]) -> list[Unavailable | None]:
+        """For each upload, of an owner and with a request id that may be empty: None when it may begin, else TOO_MANY_UNFINISHED.
+
+        Raises Unavailable DATABASE_UNAVAILABLE when none may.
+        """
         if self._writes.holds:
             raise _not_writable()
-        row = await self._postgres.fetchrow(queue_store.ADMISSION, owner_id, request_id, self._max_unfinished)
-        assert row is not None, "an aggregate is always one row"
-        if row["read_only"]:
+        owners, request_ids = [owner for owner, _ in uploads], [request_id for _, request_id in uploads]
+        rows = await self._postgres.fetch(queue_store.ADMISSION, owners, request_ids, self._max_unfinished)
+        if any(row["read_only"] for row in rows):
             raise _not_writable()
-        if row["unfinished"] >= self._max_unfinished and not row["recorded"]:
-            raise Unavailable(
-                errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED,
-                f"{self._max_unfinished} materials of this owner wait or are being read; wait until some are done, or cancel some",
-                retry_after=UNFINISHED_RETRY_SECONDS,
-            )
+        refusals = [
+            self._too_many() if row["unfinished"] >= self._max_unfinished and not row["recorded"] else None
+            for row in rows
+        ]
         # Last: the one that is let through to try must be one that goes on to write.
-        if not self._writes.admits():
+        if None in refusals and not self._writes.admits():
             raise _not_writable()
+        return refusals
+
+    def _too_many(self) -> Unavailable:
+        return Unavailable(
+            errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED,
+            f"{self._max_unfinished} materials of this owner wait or are being read; wait until some are done, or cancel some",
+            retry_after=UNFINISHED_RETRY_SECONDS,
+        )
 
 
 def _not_writable() -> Unavailable:

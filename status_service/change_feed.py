@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 from functools import cached_property
 from uuid import UUID
@@ -36,16 +37,15 @@ from status_service.record_writer import Change
 
 log = structlog.get_logger()
 
-#: NATS core, between the replicas of this service only; not in any stream.
-SUBJECT = "status.v1.changes"
+SUBJECT = "status.v1.changes"  # NATS core, between the replicas of this service only; not in any stream
 RECONCILE_SECONDS = 3.0
 RECONCILE_ROWS = 5_000
 MAILBOX_MATERIALS = 2_000
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, eq=False)
 class CourseChange:
-    """One change of one material, shared by all its watchers."""
+    """One change of one material, shared by all its watchers; equal to itself alone."""
 
     material: material_pb2.Material
     course_revision: int
@@ -62,14 +62,15 @@ class CourseChange:
         return status_service_pb2.WatchMaterialResponse(material=self.material)
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, slots=True)
 class Mailbox:
-    """What a watcher has not taken yet: the newest change of each material."""
+    """What a watcher has not taken yet: the newest change of each material. One watcher waits for it at a time."""
 
     material_id: str = ""  # "": every material of the course
     changes: dict[str, CourseChange] = field(default_factory=dict)
     lagging: bool = False
-    filled: asyncio.Event = field(default_factory=asyncio.Event)
+    closed: bool = False
+    _waiting: asyncio.Future[None] | None = field(default=None, init=False)
 
     def put(self, change: CourseChange) -> None:
         """Keeps the change, in order of course revision; drops what it replaces."""
@@ -79,14 +80,30 @@ class Mailbox:
             self.lagging = True
         elif not self.lagging:
             self.changes[change.material.id] = change
-        self.filled.set()
+        self._wake()
+
+    def close(self) -> None:
+        """Nothing more will be waited for."""
+        self.closed = True
+        self._wake()
+
+    async def filled(self) -> None:
+        """Returns when there is something to take, or the mailbox is closed."""
+        while not (self.changes or self.lagging or self.closed):
+            # A bare future and no asyncio.Event: a change wakes thousands of watchers, and this is most of what each costs us.
+            self._waiting = asyncio.get_running_loop().create_future()
+            await self._waiting
 
     def take(self) -> tuple[list[CourseChange], bool]:
         """Everything kept, oldest first, and whether something was dropped since the last take."""
         changes, lagging = list(self.changes.values()), self.lagging
         self.changes, self.lagging = {}, False
-        self.filled.clear()
         return changes, lagging
+
+    def _wake(self) -> None:
+        waiting, self._waiting = self._waiting, None
+        if waiting is not None and not waiting.done():
+            waiting.set_result(None)
 
 
 @dataclass(eq=False)
@@ -246,11 +263,9 @@ class ChangeFeed:
 
     async def _reconcile_for_ever(self) -> None:
         while True:
-            try:
+            with suppress(TimeoutError):
                 async with asyncio.timeout(RECONCILE_SECONDS):
                     await self._reconcile_now.wait()
-            except TimeoutError:
-                pass
             self._reconcile_now.clear()
             try:
                 while await self._reconcile():

@@ -82,11 +82,20 @@ def still_failed(scope: str) -> str:
 
 
 # $3 is as far as is worth counting.
+# One owner's are counted once, however many uploads they ask for.
 ADMISSION = """
+    WITH asked AS (SELECT * FROM unnest($1::text[], $2::text[]) WITH ORDINALITY AS u(owner_id, request_id, place)),
+    counted AS (
+        SELECT o.owner_id, (SELECT count(*) FROM (
+            SELECT FROM materials m WHERE m.owner_id = o.owner_id AND m.status IN (1, 2) AND m.deleted_at IS NULL LIMIT $3) AS pending
+        ) AS unfinished
+        FROM (SELECT DISTINCT owner_id FROM asked) AS o
+    )
     SELECT
         current_setting('transaction_read_only') = 'on' AS read_only,
-        EXISTS (SELECT FROM materials WHERE owner_id = $1 AND request_id = $2 AND request_id <> '') AS recorded,
-        (SELECT count(*) FROM (
-            SELECT FROM materials WHERE owner_id = $1 AND status IN (1, 2) AND deleted_at IS NULL LIMIT $3) AS counted
-        ) AS unfinished
+        EXISTS (
+            SELECT FROM materials m WHERE m.owner_id = a.owner_id AND m.request_id = a.request_id AND m.request_id <> ''
+        ) AS recorded,
+        unfinished
+    FROM asked a JOIN counted USING (owner_id) ORDER BY a.place
 """

@@ -10,12 +10,13 @@ from datetime import UTC, datetime
 from typing import Any
 from uuid import UUID
 
+import structlog
 from google.protobuf.duration_pb2 import Duration
+from materials.v1 import errors_pb2, record_service_pb2_grpc
 from materials.v1 import record_service_pb2 as pb
-from materials.v1 import record_service_pb2_grpc
 
 from servicekit import validation
-from servicekit.errors import FieldInvalid
+from servicekit.errors import FieldInvalid, ServiceError, Unavailable
 from servicekit.timestamps import timestamp
 from status_service.admission import Admission
 from status_service.announcing import Announcing, to_announcement
@@ -27,8 +28,10 @@ from status_service.operating import Operating
 from status_service.record import OBJECT_PURGED, PASSAGES_PURGED, Record
 from status_service.record_writer import RecordWriter, UnknownMaterial
 from status_service.report_stream import ReportStream
-from status_service.state_machine import Policy, Verdict
+from status_service.state_machine import Decision, Policy, Verdict
 from status_service.ticket_store import Ticket, TicketStore
+
+log = structlog.get_logger()
 
 _SHA256 = re.compile(r"[0-9a-f]{64}\Z")
 _REFUSALS = {
@@ -39,6 +42,7 @@ _REFUSALS = {
     Verdict.PAUSED: pb.CLAIM_REFUSAL_PAUSED,
 }
 SHA256_BYTES = 32
+MAX_AT_ONCE = 200
 MAX_TICKET_USE = 2_048
 MAX_TICKET_BYTES = 16 * 1024
 MAX_TICKET_SECONDS = 24 * 3600
@@ -70,20 +74,41 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
 
     async def AdmitUpload(self, request: pb.AdmitUploadRequest, context: Any) -> pb.AdmitUploadResponse:
         """See the contract."""
-        validation.visible_text("owner_id", request.owner_id, max_length=255)
-        if request.request_id:
-            validation.visible_text("request_id", request.request_id, max_length=255)
-        await self._admission.check(request.owner_id, request.request_id)
+        [refusal] = await self._admission.check([_asked(request)])
+        if refusal is not None:
+            raise refusal
         return pb.AdmitUploadResponse()
+
+    async def AdmitUploads(self, request: pb.AdmitUploadsRequest, context: Any) -> pb.AdmitUploadsResponse:
+        """See the contract."""
+        if not 1 <= len(request.uploads) <= MAX_AT_ONCE:
+            raise FieldInvalid("uploads", f"must have 1 to {MAX_AT_ONCE} items")
+        refusals = await self._admission.check([_asked(upload) for upload in request.uploads])
+        return pb.AdmitUploadsResponse(
+            refusals=[pb.RecordRefusal() if refusal is None else _to_refusal(refusal) for refusal in refusals]
+        )
 
     async def CreateMaterial(self, request: pb.CreateMaterialRequest, context: Any) -> pb.CreateMaterialResponse:
         """See the contract."""
-        decision = await self._writer.create(_new_record(request))
-        created = decision.record.material_id == UUID(request.material_id)
-        response = pb.CreateMaterialResponse(material=to_material(decision.record), created=created)
-        if decision.verdict is Verdict.APPLIED:
-            response.announcement.CopyFrom(to_announcement(decision.record))
-        return response
+        return _to_created(request, await self._writer.create(_new_record(request)))
+
+    async def CreateMaterials(self, request: pb.CreateMaterialsRequest, context: Any) -> pb.CreateMaterialsResponse:
+        """See the contract."""
+        if not 1 <= len(request.materials) <= MAX_AT_ONCE:
+            raise FieldInvalid("materials", f"must have 1 to {MAX_AT_ONCE} items")
+        outcomes = await asyncio.gather(*map(self._create, request.materials))
+        return pb.CreateMaterialsResponse(outcomes=outcomes)
+
+    async def _create(self, request: pb.CreateMaterialRequest) -> pb.CreateMaterialOutcome:
+        try:
+            created = await self._writer.create(_new_record(request))
+        except ServiceError as error:
+            return pb.CreateMaterialOutcome(refusal=_to_refusal(error))
+        except Exception as error:  # of this one alone: the others are not to fail with it
+            log.error("record not made", material_id=request.material_id, exc_info=error)
+            unforeseen = ServiceError(errors_pb2.ERROR_REASON_INTERNAL, "something unforeseen went wrong")
+            return pb.CreateMaterialOutcome(refusal=_to_refusal(unforeseen))
+        return pb.CreateMaterialOutcome(created=_to_created(request, created))
 
     async def ClaimMaterial(self, request: pb.ClaimMaterialRequest, context: Any) -> pb.ClaimMaterialResponse:
         """See the contract."""
@@ -189,6 +214,29 @@ def _ticket_sha256(value: bytes) -> bytes:
     if len(value) != SHA256_BYTES:
         raise FieldInvalid("ticket_sha256", f"must have {SHA256_BYTES} bytes")
     return value
+
+
+def _asked(request: pb.AdmitUploadRequest) -> tuple[str, str]:
+    """Owner and request id of who wants to upload. Raises FieldInvalid."""
+    validation.visible_text("owner_id", request.owner_id, max_length=255)
+    if request.request_id:
+        validation.visible_text("request_id", request.request_id, max_length=255)
+    return request.owner_id, request.request_id
+
+
+def _to_refusal(error: ServiceError) -> pb.RecordRefusal:
+    refusal = pb.RecordRefusal(reason=error.reason, message=error.message)
+    if isinstance(error, Unavailable):
+        refusal.retry_delay.FromMilliseconds(int(error.retry_after * 1000))
+    return refusal
+
+
+def _to_created(request: pb.CreateMaterialRequest, decision: Decision) -> pb.CreateMaterialResponse:
+    created = decision.record.material_id == UUID(request.material_id)
+    response = pb.CreateMaterialResponse(material=to_material(decision.record), created=created)
+    if decision.verdict is Verdict.APPLIED:
+        response.announcement.CopyFrom(to_announcement(decision.record))
+    return response
 
 
 def _new_record(request: pb.CreateMaterialRequest) -> Record:

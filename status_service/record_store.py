@@ -1,7 +1,7 @@
 """The record's SQL, by name. Constant text; lists travel as arrays, so every statement is planned once.
 
-Lock order, the same in every transaction of every replica, so that none can deadlock: rows of `materials` by id, then inserts by (owner, request id), then rows
-of `courses` by id. A course's row stays locked until the commit: its revisions are therefore numbered in the order of their commits, and a reader
+Lock order, the same in every transaction of every replica, so that none can deadlock: rows of `materials` by id, then rows of `courses` by id, then inserts
+by (owner, request id). A course's row stays locked until the commit: its revisions are therefore numbered in the order of their commits, and a reader
 that has seen revision N of a course can never meet a smaller one later.
 """
 
@@ -10,6 +10,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import astuple, fields
 from datetime import datetime
+from operator import attrgetter
 from typing import Any
 from uuid import UUID
 
@@ -61,6 +62,7 @@ _NEVER_UPDATED = {
 }
 _COLUMNS = [field.name for field in fields(Record)]
 _UPDATED = [name for name in _COLUMNS if name not in _NEVER_UPDATED]
+_values, _updated_values = attrgetter(*_COLUMNS), attrgetter(*_UPDATED)
 
 
 def _arrays(columns: Sequence[str]) -> str:
@@ -169,9 +171,11 @@ MARK_ANNOUNCED = """
 TAKE_BACK_OVERWRITTEN = """
     WITH lost AS (
         SELECT m.material_id FROM materials m
-        JOIN unnest($1::uuid[], $2::text[], $3::bigint[]) AS u(material_id, incarnation, sequence)
-          ON m.announced_sequence = u.sequence AND m.announced_incarnation = u.incarnation AND m.material_id <> u.material_id
-        WHERE m.announced_at IS NOT NULL AND ((m.deleted_at IS NULL AND m.status = 1) OR (m.deleted_at IS NOT NULL AND m.purged_parts <> 3))
+        WHERE m.announced_sequence = ANY($3::bigint[]) AND m.announced_at IS NOT NULL
+          AND ((m.deleted_at IS NULL AND m.status = 1) OR (m.deleted_at IS NOT NULL AND m.purged_parts <> 3))
+          AND EXISTS (
+            SELECT FROM unnest($1::uuid[], $2::text[], $3::bigint[]) AS u(material_id, incarnation, sequence)
+            WHERE m.announced_sequence = u.sequence AND m.announced_incarnation = u.incarnation AND m.material_id <> u.material_id)
         ORDER BY m.material_id FOR UPDATE OF m
     )
     UPDATE materials m SET announced_at = NULL, announce_lease_expires_at = NULL FROM lost
@@ -182,6 +186,12 @@ FORGET_TOMBSTONES = """
         SELECT material_id FROM materials WHERE purged_parts = 3 AND deleted_at < clock_timestamp() - make_interval(days => $1) LIMIT 1000
         FOR UPDATE SKIP LOCKED)
 """
+
+
+async def prefer_indexes(connection: asyncpg.Connection[asyncpg.Record]) -> None:
+    """For a new connection. Every statement of the record has its index; a plan made while the table was small would read all of it, and be kept when it is
+    small no more: until the next ANALYZE an upload then costs the more the more wait."""
+    await connection.execute("SET enable_seqscan = off", timeout=5.0)
 
 
 def to_record(row: asyncpg.Record) -> Record:
@@ -198,7 +208,7 @@ async def lock(connection: Connection, material_ids: Iterable[UUID]) -> dict[UUI
 async def insert(connection: Connection, records: Sequence[Record]) -> set[UUID]:
     """Inserts those whose id and request id are new; returns the ids inserted."""
     ordered = sorted(records, key=lambda record: (record.owner_id, record.request_id, record.material_id))
-    rows = await connection.fetch(INSERT, *_columns([astuple(record) for record in ordered]))
+    rows = await connection.fetch(INSERT, *_columns([_values(record) for record in ordered]))
     return {row["material_id"] for row in rows}
 
 
@@ -215,7 +225,7 @@ async def find_by_request(connection: Connection, records: Sequence[Record]) -> 
 
 async def update(connection: Connection, records: Sequence[Record]) -> None:
     """Writes everything that may change of rows that are locked."""
-    await connection.execute(UPDATE, *_columns([tuple(getattr(r, name) for name in _UPDATED) for r in records]))
+    await connection.execute(UPDATE, *_columns([_updated_values(record) for record in records]))
 
 
 async def advance_courses(connection: Connection, changes: Mapping[str, int]) -> dict[str, int]:

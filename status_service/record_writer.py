@@ -51,8 +51,7 @@ class UnknownMaterial(ServiceError):
 @dataclass(slots=True)
 class _Submission:
     material_id: UUID
-    event: Event | None  # None: insert `record`
-    record: Record | None = None
+    wanted: Event | Record  # a record is to be made
     done: asyncio.Future[Decision] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
@@ -95,7 +94,7 @@ class RecordWriter:
 
     async def create(self, record: Record) -> Decision:
         """APPLIED with the new record, or REPEATED with the one that has its id or request id. Raises as `submit`, and REQUEST_ID_REUSED."""
-        return await self._enqueue(_Submission(record.material_id, None, record)).done
+        return await self._enqueue(_Submission(record.material_id, record)).done
 
     def _enqueue(self, submission: _Submission) -> _Submission:
         if len(self._queue) >= MAX_QUEUED:
@@ -144,69 +143,72 @@ class RecordWriter:
 
     async def _commit(self, batch: list[_Submission]) -> tuple[list[Decision | ServiceError], list[Change]]:
         async with self._postgres.connection() as connection, connection.transaction():
-            known = await record_store.lock(connection, {s.material_id for s in batch if s.event is not None})
+            changed = {s.material_id for s in batch if not isinstance(s.wanted, Record)}
+            known = await record_store.lock(connection, changed) if changed else {}
             moment = await connection.fetchrow(record_store.MOMENT)
             assert moment is not None, "a row of constants"
             now, paused = moment["now"], moment["paused"]
-            # The Ingest that asked publishes it itself, and has this long to do so.
-            own = {
-                "created_at": now,
-                "updated_at": now,
-                "announce_lease_expires_at": now + timedelta(seconds=self._policy.announce_lease),
-            }
-            created = {s.material_id: replace(s.record, **own) for s in batch if s.record is not None}
-            inserted: set[UUID] = set()
-            found: list[Record] = []
-            if created:
-                inserted = await record_store.insert(connection, list(created.values()))
-                missed = [record for record in created.values() if record.material_id not in inserted]
+            book = _Book(known, self._policy, now, paused)
+            decisions = [
+                book.add(s.wanted) if isinstance(s.wanted, Record) else book.apply(s.material_id, s.wanted)
+                for s in batch
+            ]
+            if per_course := book.per_course():
+                book.number(await record_store.advance_courses(connection, per_course))
+            if book.new:
+                inserted = await record_store.insert(connection, list(book.new.values()))
+                missed = [record for key, record in book.new.items() if key not in inserted]
                 found = await record_store.find_by_request(connection, missed) if missed else []
-            book = _Book(known, {key: created[key] for key in inserted}, found, self._policy, now, paused)
-            answers: list[Decision | ServiceError] = []
-            for submission in batch:
-                if submission.event is None:
-                    answers.append(book.create(created[submission.material_id]))
-                else:
-                    answers.append(book.apply(submission.material_id, submission.event))
-            if book.changed:
-                per_course = Counter(book.records[key].course_id for key in book.changed)
-                newest = await record_store.advance_courses(connection, per_course)
-                book.number(newest)
+                book.settle(inserted, found)
             if book.touched:
                 await record_store.update(connection, [book.records[key] for key in sorted(book.touched)])
             if book.lines:
                 await record_store.insert_transitions(connection, book.lines, now)
-        if book.touched:  # what wrote nothing tells nothing
+        if book.changed:  # what wrote nothing tells nothing
             self._health.committed()
-        return [book.final(answer) for answer in answers], book.changes()
+        return [book.final(decision) for decision in decisions], book.changes()
 
 
 class _Book:
-    """The rows of one batch while it is decided."""
+    """The rows of one batch while it is decided: those known, which events change, and those that are new, unless the table has them already.
 
-    def __init__(
-        self,
-        known: dict[UUID, Record],
-        inserted: dict[UUID, Record],
-        found: list[Record],
-        policy: Policy,
-        now: datetime,
-        paused: bool,
-    ) -> None:
+    New rows are written once, with the number that the course gives them. Where a row turns out not to be new its number is used by nobody.
+    """
+
+    def __init__(self, known: dict[UUID, Record], policy: Policy, now: datetime, paused: bool) -> None:
         self._policy, self._now, self._paused = policy, now, paused
         self._revoked: dict[UUID, tuple[str, int]] = {}
-        self.records = {**known, **inserted}
-        self.touched = set(inserted)
-        self.changed: dict[UUID, None] = dict.fromkeys(inserted)
-        self.lines: list[tuple[UUID, int, Transition]] = [
-            (key, 1, Transition(0, PENDING, "created", record.owner_id, 0, "", 0)) for key, record in inserted.items()
-        ]
-        self._inserted = set(inserted)
-        self._found = [*found, *inserted.values()]
+        self.records = known
+        self.new: dict[UUID, Record] = {}
+        self.touched: set[UUID] = set()
+        self.changed: dict[UUID, None] = {}
+        self.lines: list[tuple[UUID, int, Transition]] = []
+        self._found: list[Record] = []
 
-    def create(self, wanted: Record) -> Decision | ServiceError:
-        if wanted.material_id in self._inserted:
-            self._inserted.discard(wanted.material_id)
+    def add(self, record: Record) -> Record:
+        """A record to be made; whether it is new is known only when it is inserted."""
+        lease = self._now + timedelta(seconds=self._policy.announce_lease)
+        # The Ingest that asked publishes it itself, and has this long to do so.
+        if record.material_id in self.records:
+            self._found.append(self.records[record.material_id])
+            return record
+        made = replace(record, created_at=self._now, updated_at=self._now, announce_lease_expires_at=lease)
+        self.new.setdefault(record.material_id, made)
+        self.changed[record.material_id] = None
+        return made
+
+    def settle(self, inserted: set[UUID], found: Sequence[Record]) -> None:
+        """Which of the new rows are, and those that the table had in their place."""
+        for key in [key for key in self.new if key not in inserted]:
+            del self.new[key]
+            del self.changed[key]
+        for key, record in self.new.items():
+            self.records[key] = record
+            self.lines.append((key, 1, Transition(0, PENDING, "created", record.owner_id, 0, "", 0)))
+        self._found += [*found, *self.new.values()]
+
+    def _created(self, wanted: Record) -> Decision | ServiceError:
+        if self.new.pop(wanted.material_id, None) is not None:
             return Decision(Verdict.APPLIED, self.records[wanted.material_id], changed=True)
         for record in self._found:
             same_request = wanted.request_id and (record.owner_id, record.request_id) == (
@@ -224,6 +226,7 @@ class _Book:
         )
 
     def apply(self, material_id: UUID, event: Event) -> Decision | ServiceError:
+        """Decides an event on the outcome of those before."""
         record = self.records.get(material_id)
         if record is None:
             return UnknownMaterial()
@@ -239,15 +242,22 @@ class _Book:
             self.lines.append((material_id, decision.record.revision, decision.transition))
         return decision
 
+    def per_course(self) -> Counter[str]:
+        """How many changes each course has."""
+        return Counter((self.new.get(key) or self.records[key]).course_id for key in self.changed)
+
     def number(self, newest: dict[str, int]) -> None:
         """Gives each changed record its course revision, in the order the changes came."""
         for key in reversed(self.changed):
-            course = self.records[key].course_id
-            self.records[key] = replace(self.records[key], course_revision=newest[course])
+            rows = self.new if key in self.new else self.records
+            course = rows[key].course_id
+            rows[key] = replace(rows[key], course_revision=newest[course])
             newest[course] -= 1
 
-    def final(self, answer: Decision | ServiceError) -> Decision | ServiceError:
-        """The answer with the numbers that only the whole batch knows."""
+    def final(self, answer: Record | Decision | ServiceError) -> Decision | ServiceError:
+        """The answer with what only the whole batch knows: a record's number, and whether one to be made was new."""
+        if isinstance(answer, Record):
+            return self._created(answer)
         if isinstance(answer, Decision) and answer.record.material_id in self.changed:
             final = self.records[answer.record.material_id]
             return replace(answer, record=replace(answer.record, course_revision=final.course_revision))

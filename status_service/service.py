@@ -13,6 +13,7 @@ from servicekit.nats_link import NatsLink
 from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.postgres import Postgres
 from servicekit.server import GrpcServer, Health
+from status_service import record_store
 from status_service.admission import Admission, WriteHealth
 from status_service.announcing import Announcing
 from status_service.api import StatusApi
@@ -44,6 +45,7 @@ def build(settings: StatusSettings) -> ServiceManager:
         migrations=Path(__file__).parent / "migrations",
         max_connections=settings.status_database_connections,
         statement_cache_size=settings.status_statement_cache,
+        init=record_store.prefer_indexes,
     )
     nats = NatsLink(settings.nats_url, name="status_service")
     tokens = OpaqueTokens(settings.service_token_secret.get_secret_value())

@@ -14,6 +14,7 @@ import asyncio
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from dataclasses import dataclass
+from functools import lru_cache
 from uuid import UUID
 
 from materials.v1 import errors_pb2
@@ -30,6 +31,7 @@ from status_service.material_view import to_material
 from status_service.record import COMPLETED, FAILED, Record
 
 SNAPSHOT_ROWS = 500
+SHARED_RESPONSES = 512
 
 
 @dataclass
@@ -66,12 +68,14 @@ class Watching:
         )
         self._open: set[Mailbox] = set()
         self._draining = False
+        #: The response that tells of a change, made once for all watchers of its course.
+        self._resumable_response = lru_cache(maxsize=SHARED_RESPONSES)(self._seal_response)
 
     def drain(self) -> None:
         """Ends every watch with SHUTTING_DOWN: its client resumes at another replica."""
         self._draining = True
         for mailbox in self._open:
-            mailbox.filled.set()
+            mailbox.close()
 
     @asynccontextmanager
     async def material(
@@ -117,7 +121,9 @@ class Watching:
         async for change in self._newer(walk):
             yield self._course_response(walk, change)
         walk.fresh_snapshot = False
-        yield pb.WatchCourseResponse(snapshot_complete=pb.SnapshotComplete(), resume_token=self._token(walk))
+        yield pb.WatchCourseResponse(
+            snapshot_complete=pb.SnapshotComplete(), resume_token=self._token(walk.course_id, walk.position)
+        )
         while True:
             changes, lagging = await self._next(mailbox)
             if lagging:
@@ -139,14 +145,19 @@ class Watching:
             more = len(rows) == SNAPSHOT_ROWS
 
     def _course_response(self, walk: _Walk, change: CourseChange) -> pb.WatchCourseResponse:
-        # A snapshot that is cut begins again, as the contract says: deletions are not told in it.
-        token = "" if walk.fresh_snapshot else self._token(walk)
+        if walk.fresh_snapshot:
+            # A snapshot that is cut begins again, as the contract says: deletions are not told in it.
+            return pb.WatchCourseResponse(material=change.material)
+        return self._resumable_response(change)
+
+    def _seal_response(self, change: CourseChange) -> pb.WatchCourseResponse:
+        token = self._token(change.material.course_id, change.course_revision)
         if change.deleted:
             return pb.WatchCourseResponse(deleted_material_id=change.material.id, resume_token=token)
         return pb.WatchCourseResponse(material=change.material, resume_token=token)
 
-    def _token(self, walk: _Walk) -> str:
-        return self._tokens.seal({"course": walk.course_id, "revision": walk.position})
+    def _token(self, course_id: str, revision: int) -> str:
+        return self._tokens.seal({"course": course_id, "revision": revision})
 
     def _resume(self, course_id: str, token: str) -> int:
         if not token:
@@ -157,8 +168,8 @@ class Watching:
         return int(content["revision"])
 
     async def _next(self, mailbox: Mailbox) -> tuple[list[CourseChange], bool]:
-        await mailbox.filled.wait()
-        if self._draining:
+        await mailbox.filled()
+        if mailbox.closed:
             raise Unavailable(
                 errors_pb2.ERROR_REASON_SHUTTING_DOWN, "this replica is stopping; resume the watch", retry_after=0.1
             )
@@ -176,7 +187,7 @@ class Watching:
             self._open.add(mailbox)
             try:
                 if self._draining:
-                    mailbox.filled.set()
+                    mailbox.close()
                 yield mailbox
             finally:
                 self._open.discard(mailbox)

@@ -10,7 +10,9 @@ import pytest
 from tests.local_stack import Client, LocalStack, unique_course
 
 # Asserts in the modules beside the tests tell as much as those in the tests.
-pytest.register_assert_rewrite("tests.contract", "tests.fuzz", "tests.integration", "tests.security", "tests.unit")
+pytest.register_assert_rewrite(
+    "tests.contract", "tests.costs", "tests.fuzz", "tests.integration", "tests.security", "tests.unit"
+)
 
 SAMPLES = Path(__file__).resolve().parents[1] / ".." / "shared" / "samples"
 

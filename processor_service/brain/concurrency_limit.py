@@ -10,7 +10,8 @@
 Throughput is calls at once over seconds a call. One more call must bring half at least of what it would bring a Brain with room for it: a Brain with one lane
 answers two calls at once in twice the time, and is given one. (Additive increase, multiplicative decrease; the comparison is that of TCP Vegas and of
 gradient limits, but of geometric means rather than of one best reply, since a blank page costs a hundredth of a full one.) Replies that came while
-there was room for further calls say nothing about the limit, and are not looked at.
+there was room for further calls say nothing about the limit, and are not looked at. Fewer are not tried again where more were found to be better, until calls
+take longer than they did then: each such try leaves the Brain a slot idle.
 
 What can go wrong: pages of very different cost can make a try look better or worse than it is. It costs a few slower pages, until the next try; the bounds
 hold always.
@@ -30,6 +31,8 @@ FIRST_PATIENCE = 12
 MOST_PATIENCE = 192
 #: The mean follows so many replies.
 MEMORY = 32
+#: Calls are slower when they take longer by this factor.
+SLOWER = 1.25
 #: Shorter replies than a clock can tell apart count as this.
 SHORTEST_SECONDS = 1e-4
 
@@ -60,6 +63,8 @@ class ConcurrencyLimit:
     step: int = 1
     #: While another level is tried: the one before, and what was seen there.
     settled: tuple[int, Seen] | None = None
+    #: Where this level was found to be better than one fewer: the logarithm of the seconds that calls took then.
+    proven: float | None = None
 
 
 def starting(most: int) -> ConcurrencyLimit:
@@ -78,7 +83,12 @@ def answered(limit: ConcurrencyLimit, seconds: float, *, era: int, in_use: int) 
         return _judged(limit, seen, limit.settled)
     if seen.replies < limit.patience or limit.most == 1:
         return replace(limit, seen=seen)
-    step = limit.step if 1 <= limit.level + limit.step <= limit.most else -limit.step
+    proven = limit.proven is not None and seen.log_seconds < limit.proven + log(SLOWER)
+    step = 1 if proven else limit.step
+    if not 1 <= limit.level + step <= limit.most:
+        step = -step
+    if proven and step < 0:
+        return replace(limit, seen=seen)
     return replace(limit, level=limit.level + step, step=step, seen=Seen(), settled=(limit.level, seen))
 
 
@@ -98,8 +108,11 @@ def _judged(limit: ConcurrencyLimit, seen: Seen, settled: tuple[int, Seen]) -> C
         _worth_it(before, then, limit.level, seen) if more_is_tried else _worth_it(limit.level, seen, before, then)
     )
     if more_is_better is more_is_tried:
-        return replace(limit, seen=Seen(), settled=None, patience=FIRST_PATIENCE)
-    return replace(limit, level=before, seen=Seen(), settled=None, patience=_longer(limit.patience), step=-limit.step)
+        proven = seen.log_seconds if more_is_better else None
+        return replace(limit, seen=Seen(), settled=None, patience=FIRST_PATIENCE, proven=proven)
+    proven = then.log_seconds if more_is_better else limit.proven
+    patience = _longer(limit.patience)
+    return replace(limit, level=before, seen=Seen(), settled=None, patience=patience, step=-limit.step, proven=proven)
 
 
 def _worth_it(fewer: int, at_fewer: Seen, more: int, at_more: Seen) -> bool:

@@ -12,6 +12,7 @@ from enum import StrEnum
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
+from processor_service.documents.png_chunks import bare_png
 from processor_service.documents.upright import for_reading
 
 if TYPE_CHECKING:
@@ -20,6 +21,7 @@ if TYPE_CHECKING:
 DPI = 300  # what the Brain itself renders at
 MAX_SIDE_PIXELS = 32_767  # beyond it bitmap strides of image libraries overflow
 IMAGE_FORMATS = {"image/png": "PNG", "image/jpeg": "JPEG", "image/webp": "WEBP", "image/tiff": "TIFF"}
+ORIENTATION, UPRIGHT = 0x0112, 1  # the tag of EXIF, and its value for a picture that is not to be turned
 PDF_TYPE = "application/pdf"
 TEXT_TYPES = ("text/plain", "text/markdown")
 TEXT_PAGE_CHARS = 3_000
@@ -91,7 +93,8 @@ class ImagePages:
     def __init__(self, path: str, media_type: str, limits: RenderLimits) -> None:
         from PIL import Image  # noqa: PLC0415
 
-        self._limits = limits
+        self._limits, self._path = limits, Path(path)
+        self._is_as_stored = media_type == "image/png"
         Image.MAX_IMAGE_PIXELS = limits.max_source_pixels
         warnings.simplefilter("error", Image.DecompressionBombWarning)
         try:
@@ -107,6 +110,7 @@ class ImagePages:
 
         self._image.seek(page)
         self._check_size()
+        self._is_as_stored = self._is_as_stored and self._image.getexif().get(ORIENTATION, UPRIGHT) == UPRIGHT
         # In place, since a copy of a large photo takes half a gigabyte. It may be done again: it clears the orientation.
         ImageOps.exif_transpose(self._image, in_place=True)
         image = flatten(self._image)
@@ -114,7 +118,16 @@ class ImagePages:
         scale = fit_scale(width, height, self._limits.max_page_pixels, most=1.0)
         if scale < 1.0:
             image = image.resize((math.ceil(width * scale), math.ceil(height * scale)), reducing_gap=2.0)
-        return encode_png(for_reading(image, self._limits.max_page_pixels), self._limits)
+        upright = for_reading(image, self._limits.max_page_pixels)
+        # Decoded whole by now, so the Brain can do so as well.
+        stored = self._stored() if upright is self._image and self._is_as_stored else None
+        return stored or encode_png(upright, self._limits)
+
+    def _stored(self) -> bytes | None:
+        """The picture as it is in the file, when that is a PNG that may be handed on."""
+        if self._path.stat().st_size > self._limits.max_page_bytes:
+            return None
+        return bare_png(self._path.read_bytes())
 
     def _count_frames(self) -> int:
         # Not `n_frames`, which walks all the directories of the file, be they a million.

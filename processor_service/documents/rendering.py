@@ -3,8 +3,8 @@
 A text file has no parser to attack, and up to `MAX_OWN_TEXT_BYTES` it costs this process a MiB and some milliseconds at
 most, while starting a child costs far more than reading it: so it is decoded and cut here.
 
-For all else `DocumentRenderer` owns at most one child (`render_child`, where the libraries, the limits and the protocol
-are), for one document. The parent trusts it with nothing: it gets no environment but what Python needs to start, its replies
+For all else `DocumentRenderer` owns at most one child (`render_child`, where the limits and the protocol are; `forkserver`, where it comes from), for one
+document. The parent trusts it with nothing: it gets no environment but what Python needs to start, its replies
 are bounded before they are read, each call has a deadline, and whatever goes wrong with a call (deadline, broken
 protocol, death, our own cancellation) ends in SIGKILL, since a process that answers out of step is of no use. The next
 call starts a new child and opens the document again, so one bad page does not cost the others.
@@ -22,7 +22,6 @@ import asyncio
 import json
 import math
 import signal
-import sys
 from collections import Counter
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
@@ -37,13 +36,11 @@ from processor_service.documents.document_pages import (
     RenderLimits,
     TextPages,
 )
+from processor_service.documents.forkserver import Child, RenderForkserver
 from processor_service.documents.render_child import FRAME, MAX_HEADER_BYTES
 
 __all__ = ["DocumentError", "DocumentInfo", "DocumentReason", "DocumentRenderer", "RenderLimits", "RenderedPage"]
 
-_IMPORT_ROOT = str(Path(__file__).resolve().parents[2])
-# -B: the child may not write files, byte code included; -s, -P: nothing is imported from a home or working directory.
-_COMMAND = (sys.executable, "-B", "-s", "-P", "-m", "processor_service.documents.render_child")
 MAX_OWN_TEXT_BYTES = 64 * 1024
 _EXIT_SECONDS = 2.0
 _OPENING = -1  # stands for a page in the count of deaths
@@ -65,14 +62,22 @@ class RenderedPage:
 class DocumentRenderer:
     """Renders one document; an async context manager, so that no child outlives its use.
 
-    Calls made at the same time are answered in turn. `call_seconds` is the deadline of each.
+    Calls made at the same time are answered in turn. `call_seconds` is the deadline of each. `forkserver`: where children come from; without one it has its
+    own, which ends with it.
     """
 
-    def __init__(self, limits: RenderLimits | None = None, *, call_seconds: float = 120.0) -> None:
+    def __init__(
+        self,
+        limits: RenderLimits | None = None,
+        *,
+        forkserver: RenderForkserver | None = None,
+        call_seconds: float = 120.0,
+    ) -> None:
         self._limits = limits or RenderLimits()
+        self._forkserver, self._forkserver_is_own = forkserver or RenderForkserver(), forkserver is None
         self._call_seconds = call_seconds
         self._turn = asyncio.Lock()
-        self._child: asyncio.subprocess.Process | None = None
+        self._child: Child | None = None
         self._document: tuple[Path, str] | None = None
         self._own_text: TextPages | None = None
         self._deaths: Counter[int] = Counter()
@@ -86,6 +91,8 @@ class DocumentRenderer:
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
         await self._bury()
+        if self._forkserver_is_own:
+            await self._forkserver.stop()
 
     @property
     def _has_text(self) -> bool:
@@ -153,15 +160,7 @@ class DocumentRenderer:
         return DocumentInfo(pages=int(header["pages"]))
 
     async def _start(self) -> None:
-        # exec, never a bare fork: gRPC's threads do not survive one.
-        self._child = await asyncio.create_subprocess_exec(
-            *_COMMAND,
-            stdin=asyncio.subprocess.PIPE,
-            stdout=asyncio.subprocess.PIPE,
-            stderr=asyncio.subprocess.DEVNULL,
-            env={"PATH": "/usr/bin:/bin", "LANG": "C.UTF-8", "PYTHONPATH": _IMPORT_ROOT},
-            limit=1024 * 1024,
-        )
+        self._child = await self._forkserver.child()
 
     async def _call(self, request: dict[str, Any], page: int | None) -> tuple[dict[str, Any], bytes]:
         """One exchange; page is what a death is held against, if anything."""
@@ -197,20 +196,16 @@ class DocumentRenderer:
             )
         return header, body
 
-    async def _exchange(
-        self, child: asyncio.subprocess.Process, request: dict[str, Any]
-    ) -> tuple[dict[str, Any], bytes]:
+    async def _exchange(self, child: Child, request: dict[str, Any]) -> tuple[dict[str, Any], bytes]:
         """Raises IncompleteReadError or ConnectionError when the child is gone, or answers beyond the bounds."""
-        assert child.stdin is not None
-        assert child.stdout is not None
         encoded = json.dumps(request).encode()
-        child.stdin.write(FRAME.pack(len(encoded), 0) + encoded)
-        await child.stdin.drain()
-        header_bytes, body_bytes = FRAME.unpack(await child.stdout.readexactly(FRAME.size))
+        child.writer.write(FRAME.pack(len(encoded), 0) + encoded)
+        await child.writer.drain()
+        header_bytes, body_bytes = FRAME.unpack(await child.reader.readexactly(FRAME.size))
         if header_bytes > MAX_HEADER_BYTES or body_bytes > self._limits.max_page_bytes:
             raise ConnectionAbortedError("the reply is larger than its bounds")
-        header = json.loads(await child.stdout.readexactly(header_bytes))
-        return header, await child.stdout.readexactly(body_bytes)
+        header = json.loads(await child.reader.readexactly(header_bytes))
+        return header, await child.reader.readexactly(body_bytes)
 
     async def _last_status(self) -> int | None:
         """How a child that has closed its output ended: its exit status, or minus the signal; None if it did not."""
@@ -218,7 +213,7 @@ class DocumentRenderer:
         try:
             # Killing it at once could take its status away from asyncio.
             async with asyncio.timeout(_EXIT_SECONDS):
-                return await self._child.wait()
+                return await asyncio.shield(self._child.ended)
         except TimeoutError:
             return None
         finally:
@@ -227,12 +222,8 @@ class DocumentRenderer:
     async def _bury(self) -> None:
         """Kills the child, if there is one, and waits until it is gone."""
         child, self._child = self._child, None
-        if child is None:
-            return
-        if child.returncode is None:
-            child.kill()
-        # Reads out what it had written: asyncio may report the end of a process only after that of its output.
-        await child.communicate()
+        if child is not None:
+            await child.end()
 
     def _spent(self) -> DocumentError:
         return DocumentError(

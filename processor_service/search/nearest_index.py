@@ -40,6 +40,12 @@ LARGEST = """
     FROM passages TABLESAMPLE SYSTEM ($2::float4) WHERE generation = $1 GROUP BY course_id ORDER BY sampled DESC LIMIT 1
 """
 COUNT = "SELECT count(*) FROM (SELECT FROM passages WHERE course_id = $1 AND generation = $2 LIMIT $3) AS counted"
+# In memory a build takes a third of the time. By one process alone, whose memory grows as needed: several would share all of it from the start, which
+# containers seldom have. A server that is set to more than this is left as it is set.
+BUILD_MEMORY = """
+    SELECT set_config('maintenance_work_mem', '512MB', false), set_config('max_parallel_maintenance_workers', '0', false)
+    WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('512MB')
+"""
 DIMENSIONS = "SELECT vector_dims(embedding) FROM passages WHERE generation = $1 LIMIT 1"
 
 
@@ -103,6 +109,7 @@ class NearestIndex:
     async def _build(self, connection: Connection, generation: int) -> None:
         name, dimensions = index_name(generation), int(await connection.fetchval(DIMENSIONS, generation))
         log.info("a course has outgrown exact search: building the index of vectors", index=name)
+        await connection.fetch(BUILD_MEMORY)
         await connection.execute(
             f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{name}" ON passages '
             f"USING hnsw ((embedding::public.halfvec({dimensions})) public.halfvec_cosine_ops) "

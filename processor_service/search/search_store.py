@@ -17,9 +17,11 @@ its pool loses them, and behind a pooler the next transaction is someone else's.
 
 from __future__ import annotations
 
+import time
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from math import log
+from typing import NamedTuple
 from uuid import UUID
 
 import asyncpg
@@ -34,12 +36,15 @@ from servicekit.postgres import Connection, Postgres
 COMMON_PASSAGES = 2_000
 #: Nor does one in more passages of the whole index than these.
 COMMON_IN_INDEX = 50_000
+#: How long the index's statistics are remembered.
+STATISTICS_SECONDS = 60.0
 #: Passages that are looked at for the words of one query, over all its words, the rarest first.
 WORD_PASSAGES = 8_000
 
-CUSTOM_PLANS = "SET LOCAL plan_cache_mode = force_custom_plan"
+# It also makes the plans of what follows in the transaction custom ones, and saves a message by it.
 SERVING = """
-    SELECT g.generation, g.embedding_model, i.indexrelid IS NOT NULL AS indexed, coalesce(c.reltuples, 0)::bigint AS passages
+    SELECT set_config('plan_cache_mode', 'force_custom_plan', true), g.generation, g.embedding_model, i.indexrelid IS NOT NULL AS indexed,
+        coalesce(c.reltuples, 0)::bigint AS passages
     FROM index_generations g
     LEFT JOIN pg_class c ON c.oid = to_regclass($1 || g.generation)
     LEFT JOIN pg_index i ON i.indexrelid = c.oid AND i.indisvalid
@@ -48,10 +53,14 @@ SERVING = """
 WITHIN = "p.course_id = $1 AND p.generation = $2 AND ($3::text IS NULL OR p.owner_id = $3)"
 COUNT = f"SELECT count(*) FROM (SELECT FROM passages p WHERE {WITHIN} LIMIT $4) AS counted"
 HIT = "p.material_id, p.page_number, p.ordinal, p.start_offset, p.end_offset, p.heading, p.text"
-# The operands' order and the binary parameter matter (docs/decisions).
+# The operands' order and the binary parameter matter (docs/decisions). Each distance is worked out once, and no text is carried through the sort.
 NEAREST = f"""
-    SELECT {HIT}, 1 - (p.embedding <=> $4) AS similarity, 1.0::float8 AS coverage FROM passages p WHERE {WITHIN}
-    ORDER BY p.embedding <=> $4, p.material_id, p.page_number, p.ordinal LIMIT $5
+    SELECT {HIT}, 1 - n.distance AS similarity, 1.0::float8 AS coverage
+    FROM (
+        SELECT p.ctid AS place, p.embedding <=> $4 AS distance FROM passages p WHERE {WITHIN}
+        ORDER BY distance, p.material_id, p.page_number, p.ordinal LIMIT $5
+    ) AS n
+    JOIN passages p ON p.ctid = n.place ORDER BY n.distance, p.material_id, p.page_number, p.ordinal
 """
 # As the index has it: of a fixed size, and ordered by distance alone.
 INDEXED_NEAREST = """
@@ -66,8 +75,7 @@ BY_INDEX = """
 COMMON_WORDS = """
     SELECT common.word FROM pg_stats s JOIN pg_class c ON c.oid = 'passages'::regclass
     CROSS JOIN LATERAL unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) AS common (word, frequency)
-    WHERE s.schemaname = current_schema() AND s.tablename = 'passages' AND s.attname = 'words'
-        AND common.frequency * c.reltuples > $1 AND common.word = ANY($2)
+    WHERE s.schemaname = current_schema() AND s.tablename = 'passages' AND s.attname = 'words' AND common.frequency * c.reltuples > $1
 """
 WORD_COUNTS = f"""
     SELECT count.passages FROM unnest($4::text[]) WITH ORDINALITY AS wanted (word, place)
@@ -103,8 +111,7 @@ class Scope:
     owner_id: str | None = None
 
 
-@dataclass(frozen=True, slots=True)
-class Hit:
+class Hit(NamedTuple):
     """A passage found. Offsets are those of its page's text."""
 
     material_id: UUID
@@ -116,8 +123,7 @@ class Hit:
     text: str
 
 
-@dataclass(frozen=True, slots=True)
-class Candidate:
+class Candidate(NamedTuple):
     """A passage of one list. `similarity`: cosine, of the embeddings; `coverage`: how much of the query's words it has, by their rarity, above 0, at most 1."""
 
     hit: Hit
@@ -138,6 +144,8 @@ class SearchStore:
 
     def __init__(self, postgres: Postgres, *, exact_passages: int) -> None:
         self._postgres, self._exact_passages = postgres, exact_passages
+        self._common_words: frozenset[str] = frozenset()
+        self._common_words_until = 0.0
 
     async def candidates(
         self, embedding: Embedding, model: str, words: Sequence[str], scope: Scope, depth: int
@@ -147,7 +155,6 @@ class SearchStore:
             self._postgres.connection() as connection,
             connection.transaction(isolation="repeatable_read", readonly=True),
         ):
-            await connection.execute(CUSTOM_PLANS)
             serving = await connection.fetchrow(SERVING, index_name(""))
             if serving is None or serving["embedding_model"] != model:
                 raise ModelChanged
@@ -177,7 +184,7 @@ class SearchStore:
     ) -> list[asyncpg.Record]:
         if not words or passages == 0:
             return []
-        common = {row["word"] for row in await connection.fetch(COMMON_WORDS, COMMON_IN_INDEX, words)}
+        common = await self._common(connection)
         queries = [as_query(word) for word in words if word not in common]
         most = min(COMMON_PASSAGES, passages // 2)
         counted = [row["passages"] for row in await connection.fetch(WORD_COUNTS, *within, queries, most + 1)]
@@ -185,6 +192,13 @@ class SearchStore:
         if not weights:
             return []
         return await connection.fetch(WORDED, *within, vector, list(weights), list(weights.values()), depth)
+
+    async def _common(self, connection: Connection) -> frozenset[str]:
+        # Statistics change with the next ANALYZE, and reading them takes as long as looking for a word.
+        if time.monotonic() >= self._common_words_until:
+            self._common_words = frozenset(row["word"] for row in await connection.fetch(COMMON_WORDS, COMMON_IN_INDEX))
+            self._common_words_until = time.monotonic() + STATISTICS_SECONDS
+        return self._common_words
 
 
 def as_query(word: str) -> str:

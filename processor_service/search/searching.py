@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import asyncio
 import hashlib
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
+from uuid import UUID
 
 import structlog
-from materials.v1 import errors_pb2, material_pb2
+from materials.v1 import errors_pb2
 from materials.v1 import processor_service_pb2 as pb
 
 from processor_service.brain.client import BrainClient
@@ -46,14 +47,20 @@ LEAST_NEARNESS = 0.05
 
 
 @dataclass(frozen=True, slots=True)
-class Found:
+class Ranked:
     """A result: `score` from 0 (exclusive) to 1 falls along the results, `similarity` is the cosine; `repeats` say nearly the same and were left out for it."""
 
     hit: Hit
-    material_name: str
     score: float
     similarity: float
     repeats: int
+
+
+@dataclass(frozen=True, slots=True)
+class Found(Ranked):
+    """A result that its caller may see."""
+
+    material_name: str
 
 
 class Searching:
@@ -133,14 +140,29 @@ class Searching:
             ) from error
         for depth in DEPTHS:
             candidates = await self._store.candidates(embedding, model, words, scope, depth)
-            ids = {str(each.hit.material_id) for each in (*candidates.nearest, *candidates.worded)}
-            visible = await visible_materials(self._status, caller, ids)
-            # Beside the loop: long lists of long passages take a third of a second.
-            results = await asyncio.to_thread(ranked, candidates, visible)
+            results, names = await self._seen_by(caller, candidates, offset + limit)
             whole = max(len(candidates.nearest), len(candidates.worded)) < depth
             if whole or len(results) >= MAX_RESULTS:
                 break
-        return results[offset : offset + limit]
+        return [
+            Found(each.hit, each.score, each.similarity, each.repeats, names[str(each.hit.material_id)])
+            for each in results[offset : offset + limit]
+        ]
+
+    async def _seen_by(self, caller: Caller, candidates: Candidates, count: int) -> tuple[list[Ranked], dict[str, str]]:
+        """All results, and the names of the materials of the first `count`, which the caller may see now.
+
+        Candidates are in the caller's scope. What is hidden all the same was deleted a moment ago, and its passages go with it: so only what comes first is
+        asked about, and everything when some of that is hidden."""
+        # Beside the loop: long lists of long passages take a third of a second.
+        results = await asyncio.to_thread(ranked, candidates)
+        first = {str(each.hit.material_id) for each in results[:count]}
+        visible = await visible_materials(self._status, caller, first)
+        if not first <= visible.keys():
+            everything = {str(each.hit.material_id) for each in (*candidates.nearest, *candidates.worded)}
+            visible = await visible_materials(self._status, caller, everything)
+            results = await asyncio.to_thread(ranked, candidates, everything - visible.keys())
+        return results, {material_id: material.name for material_id, material in visible.items()}
 
     def _offset(self, token: str, asked: dict[str, Any]) -> int:
         if not token:
@@ -162,26 +184,17 @@ def checked_query(field: str, text: str) -> str:
     return query
 
 
-def ranked(candidates: Candidates, visible: dict[str, material_pb2.Material]) -> list[Found]:
-    """The candidates of visible materials as one list, best first, repeats folded; at most MAX_RESULTS. Pure."""
-    nearest = [each for each in candidates.nearest if str(each.hit.material_id) in visible]
-    worded = [each for each in candidates.worded if str(each.hit.material_id) in visible]
+def ranked(candidates: Candidates, hidden: Set[str] = frozenset()) -> list[Ranked]:
+    """The candidates as one list, but for those of `hidden` materials: best first, repeats folded; at most MAX_RESULTS. Pure."""
+    nearest = [each for each in candidates.nearest if str(each.hit.material_id) not in hidden]
+    worded = [each for each in candidates.worded if str(each.hit.material_id) not in hidden]
     by_place = {_place(each.hit): each for each in (*nearest, *worded)}
     most = max((each.similarity for each in nearest), default=0.0)
     by_meaning = Ranking([Place(_place(each.hit), _nearness(each.similarity, most)) for each in nearest])
     by_words = Ranking([Place(_place(each.hit), each.coverage**COVERAGE_POWER) for each in worded], WORDS_WEIGHT)
     fused: list[tuple[Candidate, float]] = [(by_place[place], score) for place, score in fuse([by_meaning, by_words])]
     folded = fold_repeats([each.hit.text for each, _ in fused], at_most=MAX_RESULTS)
-    return [
-        Found(
-            hit=fused[index][0].hit,
-            material_name=visible[str(fused[index][0].hit.material_id)].name,
-            score=fused[index][1],
-            similarity=fused[index][0].similarity,
-            repeats=repeats,
-        )
-        for index, repeats in folded
-    ]
+    return [Ranked(fused[at][0].hit, fused[at][1], fused[at][0].similarity, repeats) for at, repeats in folded]
 
 
 def _nearness(similarity: float, most: float) -> float:
@@ -206,5 +219,5 @@ def to_result(found: Found) -> pb.SearchResult:
     )
 
 
-def _place(hit: Hit) -> tuple[str, int, int]:
-    return str(hit.material_id), hit.page_number, hit.ordinal
+def _place(hit: Hit) -> tuple[UUID, int, int]:
+    return hit.material_id, hit.page_number, hit.ordinal

@@ -43,6 +43,13 @@ class RecordCalls:
         """The whole answer to a CreateMaterial."""
         return await self.stub.CreateMaterial(request, metadata=self.metadata, timeout=SECONDS)
 
+    async def create_several(self, *requests: pb.CreateMaterialRequest) -> list[pb.CreateMaterialOutcome]:
+        """CreateMaterials."""
+        answer = await self.stub.CreateMaterials(
+            pb.CreateMaterialsRequest(materials=requests), metadata=self.metadata, timeout=SECONDS
+        )
+        return list(answer.outcomes)
+
     async def claim(self, material_id: str, worker: str = "worker", request_id: str = "") -> pb.ClaimMaterialResponse:
         """A claim; a new request id unless one is given."""
         request = pb.ClaimMaterialRequest(
@@ -69,6 +76,14 @@ class RecordCalls:
         """AdmitUpload."""
         request = pb.AdmitUploadRequest(owner_id=owner, request_id=request_id)
         await self.stub.AdmitUpload(request, metadata=self.metadata, timeout=SECONDS)
+
+    async def admit_several(self, *uploads: tuple[str, str]) -> list[pb.RecordRefusal]:
+        """AdmitUploads: owners and request ids."""
+        asked = [pb.AdmitUploadRequest(owner_id=owner, request_id=request_id) for owner, request_id in uploads]
+        answer = await self.stub.AdmitUploads(
+            pb.AdmitUploadsRequest(uploads=asked), metadata=self.metadata, timeout=SECONDS
+        )
+        return list(answer.refusals)
 
     async def heartbeat(self, worker: str = "worker", **report: Any) -> bool:
         """ReportProcessor; whether processing is paused."""

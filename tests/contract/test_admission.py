@@ -9,6 +9,7 @@ from contextlib import asynccontextmanager
 import asyncpg
 import grpc
 import pytest
+from materials.v1 import errors_pb2
 
 from tests.contract.bare_services import BareServices
 from tests.contract.person import Person
@@ -49,6 +50,24 @@ async def admin(bare: BareServices, stack: LocalStack, database: str) -> AsyncIt
     """An editor of every course."""
     async with bare.client(stack.user_token("admin", {"*": "editor"}), status="admission") as client:
         yield Person(client)
+
+
+class TestSeveralAtOnce:
+    async def test_each_owner_is_admitted_or_refused_by_what_they_have(self, record: RecordCalls, course: str) -> None:
+        full, free = f"full of {course}", f"free of {course}"
+        for number in range(LIMIT):
+            await record.create(full, course, request_id=f"made {number}")
+        refusals = await record.admit_several((full, "new"), (free, "new"), (full, "made 0"), (full, ""))
+        reasons = [errors_pb2.ErrorReason.Name(refusal.reason) for refusal in refusals]
+        too_many = "ERROR_REASON_TOO_MANY_UNFINISHED"
+        assert reasons == [too_many, "ERROR_REASON_UNSPECIFIED", "ERROR_REASON_UNSPECIFIED", too_many]
+        assert refusals[0].retry_delay.ToMilliseconds() > 0
+        assert str(LIMIT) in refusals[0].message
+
+    @pytest.mark.parametrize("count", [0, 201])
+    async def test_takes_so_many_at_once(self, record: RecordCalls, count: int) -> None:
+        with refused("INVALID_ARGUMENT", "FIELD_INVALID", "uploads"):
+            await record.admit_several(*[("ann", "")] * count)
 
 
 class TestUnfinished:

@@ -7,7 +7,7 @@ import uuid
 from typing import Any
 
 import pytest
-from materials.v1 import material_pb2
+from materials.v1 import errors_pb2, material_pb2
 from materials.v1 import record_service_pb2 as pb
 
 from tests.contract.person import Person
@@ -132,3 +132,34 @@ async def test_change_that_postgres_refuses_costs_those_beside_it_nothing(record
     answers = await asyncio.gather(*map(record.create_answer, requests), return_exceptions=True)
     failed = [number for number, answer in enumerate(answers) if isinstance(answer, BaseException)]
     assert failed == [15]
+
+
+class TestCreateMaterials:
+    async def test_each_is_made_or_refused_by_itself_in_the_order_asked(self, record: RecordCalls, course: str) -> None:
+        known = create_request("ann", course, request_id="known")
+        await record.create_answer(known)
+        other_content = create_request("ann", course, request_id="known", file_size=4)
+        malformed = create_request("ann", course, sha256="short")
+        new = [create_request("ann", course), create_request("ben", course)]
+        outcomes = await record.create_several(new[0], other_content, known, malformed, new[1])
+        reasons = [errors_pb2.ErrorReason.Name(outcome.refusal.reason) for outcome in outcomes]
+        assert reasons == [
+            "ERROR_REASON_UNSPECIFIED", "ERROR_REASON_REQUEST_ID_REUSED", "ERROR_REASON_UNSPECIFIED", "ERROR_REASON_FIELD_INVALID",
+            "ERROR_REASON_UNSPECIFIED",
+        ]  # fmt: skip
+        made = [outcomes[0].created, outcomes[4].created]
+        assert [answer.material.id for answer in made] == [request.material_id for request in new]
+        assert all(answer.created and answer.HasField("announcement") for answer in made)
+        assert outcomes[2].created.material.id == known.material_id
+        assert "sha256" in outcomes[3].refusal.message
+
+    async def test_the_same_upload_twice_in_one_call_is_one_material(self, record: RecordCalls, course: str) -> None:
+        twice = [create_request("ann", course, request_id="once") for _ in range(2)]
+        first, second = (outcome.created for outcome in await record.create_several(*twice))
+        assert first.material == second.material
+        assert sorted([first.created, second.created]) == [False, True]
+
+    @pytest.mark.parametrize("count", [0, 201])
+    async def test_takes_so_many_at_once(self, record: RecordCalls, course: str, count: int) -> None:
+        with refused("INVALID_ARGUMENT", "FIELD_INVALID", "materials"):
+            await record.create_several(*[create_request("ann", course)] * count)

@@ -22,7 +22,6 @@ from pathlib import Path
 from statistics import fmean
 
 import numpy as np
-from materials.v1 import material_pb2
 from numpy.typing import NDArray
 
 from processor_service.brain.client import BrainClient, open_http
@@ -118,11 +117,10 @@ async def _measure(samples: Path, stack: LocalStack) -> list[tuple[list[Question
         names = await _fill(index, brain, samples)
         asked = questions()
         found = await _find_all(index, brain, asked)
-    visible = {material: material_pb2.Material(id=material, name=name) for material, name in names.items()}
     ways = (
         Way("meaning alone", lambda each: [candidate.hit for candidate in each.nearest]),
         Way("words alone", lambda each: [candidate.hit for candidate in each.worded]),
-        Way("both", lambda each: [result.hit for result in ranked(each, visible)]),
+        Way("both", lambda each: [result.hit for result in ranked(each)]),
     )
     measured = []
     for way in ways:

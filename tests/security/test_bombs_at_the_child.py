@@ -14,7 +14,7 @@ from tests.integration.rendered_documents import JPEG, PDF, PNG, TIFF, opened, r
 from tests.security import hostile_images, hostile_pdfs
 
 #: As small as leaves room for a page of 40 million pixels.
-LIMITS = RenderLimits(memory_bytes=512 * 1024 * 1024, cpu_seconds=20)
+LIMITS = RenderLimits(memory_bytes=608 * 1024 * 1024, cpu_seconds=20)
 IMPATIENT = replace(LIMITS, cpu_seconds=1)
 Made = Callable[[], bytes]
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 from collections.abc import AsyncIterator, Awaitable, Callable
 from contextlib import AsyncExitStack, asynccontextmanager
 from pathlib import Path
@@ -10,17 +11,19 @@ from typing import Any
 import grpc
 import psutil
 import pytest
+from google.protobuf.duration_pb2 import Duration
 from grpc_status import rpc_status
 from materials.v1 import errors_pb2, record_service_pb2
 
 from ingest_service.admission import UPLOAD_MEMORY_BYTES, Admission
+from ingest_service.record_calls import RecordCalls
 from ingest_service.store_cooldown import StoreCooldown
 from servicekit.channels import Peer
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.memory import ProcessMemory
 from servicekit.object_store import ObjectStore
 
-Answer = Callable[[record_service_pb2.AdmitUploadRequest, Any], Awaitable[record_service_pb2.AdmitUploadResponse]]
+Answer = Callable[[record_service_pb2.AdmitUploadRequest], Awaitable[record_service_pb2.RecordRefusal]]
 
 
 class Status:
@@ -35,10 +38,10 @@ class Status:
         if self._answer is not None:
             handler = grpc.unary_unary_rpc_method_handler(
                 self._admit,
-                record_service_pb2.AdmitUploadRequest.FromString,
-                record_service_pb2.AdmitUploadResponse.SerializeToString,
+                record_service_pb2.AdmitUploadsRequest.FromString,
+                record_service_pb2.AdmitUploadsResponse.SerializeToString,
             )
-            methods = {"AdmitUpload": handler}
+            methods = {"AdmitUploads": handler}
             self._server.add_generic_rpc_handlers(
                 (grpc.method_handlers_generic_handler("materials.v1.RecordService", methods),)
             )
@@ -49,19 +52,25 @@ class Status:
     async def stop(self) -> None:
         await self._server.stop(None)
 
-    async def _admit(self, request: record_service_pb2.AdmitUploadRequest, context: Any) -> Any:
-        self.asked.append(request)
+    async def _admit(self, request: record_service_pb2.AdmitUploadsRequest, context: Any) -> Any:
+        self.asked += request.uploads
         assert self._answer is not None
-        return await self._answer(request, context)
+        try:
+            refusals = [await self._answer(upload) for upload in request.uploads]
+        except ServiceError as error:
+            await context.abort_with_status(rpc_status.to_status(error.to_status()))
+        return record_service_pb2.AdmitUploadsResponse(refusals=refusals)
 
 
-async def yes(request: record_service_pb2.AdmitUploadRequest, context: Any) -> record_service_pb2.AdmitUploadResponse:
-    return record_service_pb2.AdmitUploadResponse()
+async def yes(upload: record_service_pb2.AdmitUploadRequest) -> record_service_pb2.RecordRefusal:
+    return record_service_pb2.RecordRefusal()
 
 
 def refusing(error: ServiceError) -> Answer:
-    async def refuse(request: record_service_pb2.AdmitUploadRequest, context: Any) -> Any:
-        await context.abort_with_status(rpc_status.to_status(error.to_status()))
+    """The whole call."""
+
+    async def refuse(upload: record_service_pb2.AdmitUploadRequest) -> record_service_pb2.RecordRefusal:
+        raise error
 
     return refuse
 
@@ -72,17 +81,21 @@ async def admission_by(
 ) -> AsyncIterator[tuple[Admission, Status]]:
     status = Status(answer)
     peer = Peer(await status.start(), lambda: "token")
+    record = RecordCalls(peer)
     try:
-        yield (
-            Admission(
-                ObjectStore(directory.as_uri()),
-                peer,
-                memory=ProcessMemory(memory_limit, cgroups=directory),
-                reserve_bytes=reserve_bytes,
-                cooldown=StoreCooldown(),
-            ),
-            status,
-        )
+        async with asyncio.TaskGroup() as tasks:
+            await record.start(tasks)
+            yield (
+                Admission(
+                    ObjectStore(directory.as_uri()),
+                    record,
+                    memory=ProcessMemory(memory_limit, cgroups=directory),
+                    reserve_bytes=reserve_bytes,
+                    cooldown=StoreCooldown(),
+                ),
+                status,
+            )
+            await record.stop()
     finally:
         await peer.stop()
         await status.stop()
@@ -112,10 +125,17 @@ async def test_a_status_that_does_not_know_the_call_admits(tmp_path: Path) -> No
 
 
 async def test_too_many_unfinished_is_told_in_the_words_and_with_the_delay_of_the_record(tmp_path: Path) -> None:
-    too_many = Unavailable(errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED, "you have 7 of 7", retry_after=12.5)
-    async with admission_by(refusing(too_many), tmp_path) as (admission, _):
+    async def too_many(upload: record_service_pb2.AdmitUploadRequest) -> record_service_pb2.RecordRefusal:
+        return record_service_pb2.RecordRefusal(
+            reason=errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED,
+            message="you have 7 of 7",
+            retry_delay=Duration(seconds=12, nanos=500_000_000),
+        )
+
+    async with admission_by(too_many, tmp_path) as (admission, _):
         told = await refusal(admission)
-    assert (told.reason, told.message, told.retry_after) == (too_many.reason, "you have 7 of 7", 12.5)
+    assert (told.message, told.retry_after) == ("you have 7 of 7", 12.5)
+    assert told.reason == errors_pb2.ERROR_REASON_TOO_MANY_UNFINISHED
 
 
 @pytest.mark.parametrize(

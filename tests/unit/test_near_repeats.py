@@ -78,3 +78,17 @@ def test_kept_ones_are_in_order_and_each_text_is_counted_once_at_most(texts: lis
     assert len(kept) + sum(repeats for _, repeats in folded) <= len(texts)
     if at_most >= len(texts):
         assert len(kept) + sum(repeats for _, repeats in folded) == len(texts)
+
+
+@given(
+    texts=st.lists(st.lists(st.sampled_from("abcdefgh"), min_size=1, max_size=12).map(" ".join), max_size=25),
+    at_most=st.integers(1, 5),
+)
+def test_fewer_are_the_first_of_more_with_the_same_repeats(texts: list[str], at_most: int) -> None:
+    assert fold_repeats(texts, at_most=at_most) == fold_repeats(texts, at_most=len(texts))[:at_most]
+
+
+@given(text=st.text(st.characters(max_codepoint=127), max_size=40))
+def test_words_are_the_same_beside_letters_of_other_scripts(text: str) -> None:
+    # A text of plain letters is cut into words in a way of its own.
+    assert fold(f"{BAYES} {text} end", f"{BAYES} {text} end \u2013") == [(0, 1)]

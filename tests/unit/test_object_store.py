@@ -17,6 +17,7 @@ from servicekit.object_store import ObjectMissing, ObjectStore
 
 KIB, MIB = 1024, 1024 * 1024
 KEY = "objects/0b/0b9f2a52-6f6a-4f0e-9a53-2f9f2a526f6a"
+OTHER = "objects/1c/1c9f2a52-6f6a-4f0e-9a53-2f9f2a526f6a"
 CONTENT = bytes(range(256)) * 12 * KIB  # 3 MiB, several parts of a local file
 
 
@@ -61,14 +62,16 @@ async def test_write_given_up_leaves_nothing(store: ObjectStore, tmp_path: Path,
                 await writer.write(CONTENT[start : min(start + 300 * KIB, written)])
             raise Refusal
 
+    await put(store, OTHER, b"another's", MIB)
     with pytest.raises(Refusal):
         await upload()
-    assert files(tmp_path) == []
+    assert files(tmp_path) == [OTHER]
     with pytest.raises(ObjectMissing):
         await get(store, KEY)
 
 
 async def test_object_is_not_there_before_it_is_whole(store: ObjectStore) -> None:
+    await put(store, OTHER, b"another's")  # a store that has nothing at all may be one that is not mounted
     async with store.writing(KEY) as writer:
         await writer.write(CONTENT)
         with pytest.raises(ObjectMissing):

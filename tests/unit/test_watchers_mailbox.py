@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import asyncio
+
 from hypothesis import given
 from hypothesis import strategies as st
 from materials.v1 import material_pb2
@@ -38,13 +40,35 @@ def test_a_watcher_that_never_reads_costs_no_more_than_its_bound_and_is_told_tha
     assert ([item.material.id for item in taken], lagging) == (["next"], False)
 
 
-def test_a_mailbox_wakes_its_watcher_and_sleeps_when_it_is_empty() -> None:
+async def test_a_mailbox_wakes_its_watcher_and_sleeps_when_it_is_empty() -> None:
     mailbox = Mailbox()
-    assert not mailbox.filled.is_set()
+    for revision in (1, 2):
+        waiting = asyncio.create_task(mailbox.filled())
+        await asyncio.sleep(0)
+        assert not waiting.done()
+        mailbox.put(change("a", revision))
+        await waiting
+        await mailbox.filled()  # at once: it was not taken yet
+        mailbox.take()
+
+
+async def test_a_mailbox_that_is_closed_wakes_its_watcher_also_when_the_watcher_comes_later() -> None:
+    mailbox = Mailbox()
+    waiting = asyncio.create_task(mailbox.filled())
+    await asyncio.sleep(0)
+    mailbox.close()
+    await waiting
+    await mailbox.filled()
+    assert mailbox.closed
+
+
+async def test_a_watcher_that_went_while_it_waited_hinders_no_change() -> None:
+    mailbox = Mailbox()
+    waiting = asyncio.create_task(mailbox.filled())
+    await asyncio.sleep(0)
+    waiting.cancel()
     mailbox.put(change("a", 1))
-    assert mailbox.filled.is_set()
-    mailbox.take()
-    assert not mailbox.filled.is_set()
+    assert [item.material.id for item in mailbox.take()[0]] == ["a"]
 
 
 def test_a_change_is_turned_into_a_message_once_for_all_its_watchers() -> None:
