@@ -8,7 +8,6 @@ and telemetry are as deployed. Ends with 0 when every target is met, 1 when one 
 from __future__ import annotations
 
 import argparse
-import asyncio
 import json
 import random
 import sys
@@ -87,7 +86,7 @@ def main(arguments: Sequence[str]) -> int:
         "machine": machine(),
     }
     with console.status("") as status:
-        bed = Bed(chosen.quick, rounds, random.Random(chosen.seed), lambda what: status.update(what))
+        bed = Bed(chosen.quick, rounds, random.Random(chosen.seed), status.update)
         rows, failed = uvloop.run(measure(chosen.only or list(LINES), bed, console))
     console.print(table(rows))
     data |= {"rows": [row.as_json() for row in rows], "not_measured": failed}

@@ -6,11 +6,14 @@ from collections.abc import Awaitable, Callable, Mapping
 
 from bench.bed import Bed
 from bench.lines import (
+    brain_busy,
+    first_call,
     growth,
     idle_cost,
     large_course,
     large_upload,
     local_brain,
+    pipeline,
     scaling,
     search_speed,
     start_time,
@@ -23,6 +26,9 @@ from bench.rows import Row
 LINES: Mapping[str, Callable[[Bed], Awaitable[list[Row]]]] = {
     "upload-rate": upload_rate.measure,
     "large-upload": large_upload.measure,
+    "pipeline": pipeline.measure,
+    "first-call": first_call.measure,
+    "brain-busy": brain_busy.measure,
     "idle-cost": idle_cost.measure,
     "start-time": start_time.measure,
     "growth": growth.measure,

@@ -171,7 +171,9 @@ async def serve(script: Script, seed: int, port: int) -> None:
 
 def main() -> None:
     """Reads the arguments and serves."""
-    parser = argparse.ArgumentParser(prog="python -m bench.scripted_brain", description=(__doc__ or "").split("\n\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m bench.scripted_brain", description=(__doc__ or "").split("\n\n")[0]
+    )
     parser.add_argument("--port", type=int, default=0, help="on loopback (default: a free one)")
     parser.add_argument("--latency", type=float, default=0.0, help="seconds to read a page (%(default)s: at once)")
     parser.add_argument("--embed-latency", type=float, default=0.0, help="seconds to embed a text (%(default)s)")

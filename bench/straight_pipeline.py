@@ -63,9 +63,12 @@ class StraightPipeline:
         connection = await asyncpg.connect(database, timeout=CALL_SECONDS)
         await connection.execute(SCHEMA, timeout=CALL_SECONDS)
         await connection.close(timeout=CALL_SECONDS)
-        async with asyncpg.create_pool(
-            database, min_size=AT_ONCE, max_size=AT_ONCE, command_timeout=CALL_SECONDS, init=_prepare
-        ) as pool, httpx.AsyncClient(timeout=CALL_SECONDS) as http:
+        async with (
+            asyncpg.create_pool(
+                database, min_size=AT_ONCE, max_size=AT_ONCE, command_timeout=CALL_SECONDS, init=_prepare
+            ) as pool,
+            httpx.AsyncClient(timeout=CALL_SECONDS) as http,
+        ):
             yield cls(pool, http, brain_url)
 
     async def drain(self, file: Path, count: int) -> None:

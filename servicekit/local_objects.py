@@ -1,5 +1,5 @@
-"""Writing an object to a local directory, off the event loop: for a local file, a stream through the object store's library costs more than all the rest of a
-large upload.
+"""Writing a large object to a local directory, off the event loop: for a local file, a stream through the object store's library costs more than all the rest
+of a large upload.
 
 The same files as the library's own: an object is written beside its place as `KEY#N`, with N a number, and renamed when it is whole. A writer has one job in a
 thread at a time, and takes the next bytes meanwhile.
@@ -15,7 +15,7 @@ from concurrent.futures import Executor
 from contextlib import AbstractContextManager, suppress
 from pathlib import Path
 
-#: Written in one job; a small object at its end.
+#: Written in one job.
 _HELD_BYTES = 1024 * 1024
 #: In one call of the system, which takes 1,024.
 _MOST_PIECES = 512

@@ -1,9 +1,9 @@
 """The object store: any URL that obstore knows (file://, s3://, gs://, az://), streamed in both directions.
 
-Writing: the caller hands over chunks and is held back while the store is busy; at most `_QUEUED_CHUNKS` chunks and two parts are in memory, of
-a small object all of it. An object appears under its key only when it is complete: a write that is given up leaves nothing. The write runs in a task of its
-own that is ended by a word through its queue, never by cancellation, since cancelling in the middle of obstore's native future can abort the interpreter.
-A local directory has a writer of its own (local_objects.py).
+Writing: the caller hands over chunks and is held back while the store is busy; at most `_QUEUED_CHUNKS` chunks and two parts are in memory, of a small
+object all of it. An object appears under its key only when it is complete: a write that is given up leaves nothing. A stream runs in a task of its own that is
+ended by a word through its queue, never by cancellation, since cancelling in the middle of obstore's native future can abort the interpreter. Large files
+in a local directory have a writer of their own (local_objects.py).
 """
 
 from __future__ import annotations
@@ -31,7 +31,11 @@ _QUEUED_CHUNKS = 1
 _MEASURED_SECONDS = 0.5
 #: S3 wants parts of at least 5 MiB, but for the last.
 _PART_BYTES = 5 * 1024 * 1024
+#: Larger local files go through threads of ours, smaller ones through the library's, which need no turn at the interpreter.
+_LOCAL_PIECE_BYTES = 256 * 1024
 _WRITING_THREADS = 16
+_WRITE_SECONDS = 120.0
+_ABANDON_SECONDS = 10.0
 _FULL_ERRNOS = (errno.ENOSPC, errno.EDQUOT)
 _FULL_WORDS = ("No space left", "quota exceeded", "os error 28")
 
@@ -60,12 +64,18 @@ class ObjectStore:
         self._measure_again_at = 0.0
 
     @asynccontextmanager
-    async def writing(self, key: str) -> AsyncIterator[ObjectWriter | LocalWriter]:
+    async def writing(self, key: str) -> AsyncIterator[ObjectWriter]:
         """A writer for a new object; complete when the block ends well, gone when it does not."""
+        root = self._local_root
         writer = (
-            ObjectWriter(self._store, key)
-            if self._local_root is None
-            else LocalWriter(self._local_root / key, self._threads, _translated)
+            ObjectWriter(self._store, key, held_bytes=_PART_BYTES, stream=lambda: ObjectStream(self._store, key))
+            if root is None
+            else ObjectWriter(
+                self._store,
+                key,
+                held_bytes=_LOCAL_PIECE_BYTES,
+                stream=lambda: LocalWriter(root / key, self._threads, _translated),
+            )
         )
         try:
             yield writer
@@ -154,56 +164,79 @@ class ObjectStore:
 
 
 class ObjectWriter:
-    """One object being written. Use through `ObjectStore.writing`."""
+    """One object being written. Use through `ObjectStore.writing`.
 
-    def __init__(self, store: Any, key: str) -> None:
-        self._store, self._key = store, key
-        # What fits one part is written in one piece: a stream costs more than such an object.
-        self._first: list[bytes] = []
-        self._first_bytes = 0
-        self._queue: asyncio.Queue[bytes | _Abandoned | None] = asyncio.Queue(_QUEUED_CHUNKS)
-        self._task: asyncio.Future[Any] | None = None
+    What fits `held_bytes` is written in one piece, which costs less than a stream; of what is larger, `stream` makes a writer.
+    """
+
+    def __init__(
+        self, store: Any, key: str, *, held_bytes: int, stream: Callable[[], ObjectStream | LocalWriter]
+    ) -> None:
+        self._store, self._key, self._held_bytes, self._make_stream = store, key, held_bytes, stream
+        self._held: list[bytes] = []
+        self._held_size = 0
+        self._stream: ObjectStream | LocalWriter | None = None
+        self._whole: asyncio.Future[Any] | None = None
 
     async def write(self, chunk: bytes) -> None:
         """Takes the next bytes when the store has room for them."""
-        if self._task is not None:
-            await self._put(self._task, chunk)
+        if self._stream is not None:
+            await self._stream.write(chunk)
             return
-        self._first.append(chunk)
-        self._first_bytes += len(chunk)
-        if self._first_bytes > _PART_BYTES:
-            self._task = self._begin(self._chunks(), use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=2)
-            await self._put(self._task, self._taken())
+        self._held.append(chunk)
+        self._held_size += len(chunk)
+        if self._held_size > self._held_bytes:
+            self._stream = self._make_stream()
+            held, self._held = self._held, []
+            for piece in held:
+                await self._stream.write(piece)
 
     async def finish(self) -> None:
         """Returns when the object is there."""
-        if self._task is None:
-            self._task = self._begin(self._taken(), use_multipart=False)
-        else:
-            await self._put(self._task, None)
+        if self._stream is not None:
+            await self._stream.finish()
+            return
+        content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
+        self._whole = _put(self._store, self._key, content, use_multipart=False)
         with _translated():
-            async with asyncio.timeout(120.0):
-                await asyncio.shield(self._task)
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await asyncio.shield(self._whole)
 
     async def abandon(self) -> bool:
         """Gives the write up; returns when the store has cleaned up, at most 10 s later: True when the object was complete already."""
-        if self._task is None:
+        if self._stream is not None:
+            return await self._stream.abandon()
+        if self._whole is None:
             return False
+        await asyncio.wait([self._whole], timeout=_ABANDON_SECONDS)
+        return _succeeded(self._whole)
+
+
+class ObjectStream:
+    """A large object being written in parts; as `ObjectWriter`."""
+
+    def __init__(self, store: Any, key: str) -> None:
+        self._queue: asyncio.Queue[bytes | _Abandoned | None] = asyncio.Queue(_QUEUED_CHUNKS)
+        self._task = _put(store, key, self._chunks(), use_multipart=True, chunk_size=_PART_BYTES, max_concurrency=2)
+
+    async def write(self, chunk: bytes) -> None:
+        """Takes the next bytes when the store has room for them."""
+        await self._enqueue(chunk)
+
+    async def finish(self) -> None:
+        """Returns when the object is there."""
+        await self._enqueue(None)
+        with _translated():
+            async with asyncio.timeout(_WRITE_SECONDS):
+                await asyncio.shield(self._task)
+
+    async def abandon(self) -> bool:
+        """As `ObjectWriter.abandon`."""
         while not self._queue.empty():
             self._queue.get_nowait()
         self._queue.put_nowait(_Abandoned())
-        await asyncio.wait([self._task], timeout=10.0)
-        return self._task.done() and not self._task.cancelled() and self._task.exception() is None
-
-    def _begin(self, content: bytes | AsyncIterator[bytes], **how: Any) -> asyncio.Future[Any]:
-        task = asyncio.ensure_future(obstore.put_async(self._store, self._key, content, **how))
-        task.add_done_callback(_look_at_error)
-        return task
-
-    def _taken(self) -> bytes:
-        content = self._first[0] if len(self._first) == 1 else b"".join(self._first)
-        self._first.clear()
-        return content
+        await asyncio.wait([self._task], timeout=_ABANDON_SECONDS)
+        return _succeeded(self._task)
 
     async def _chunks(self) -> AsyncIterator[bytes]:
         while (item := await self._queue.get()) is not None:
@@ -211,22 +244,32 @@ class ObjectWriter:
                 raise item
             yield item
 
-    async def _put(self, task: asyncio.Future[Any], item: bytes | None) -> None:
-        if self._queue.full() and not task.done():
+    async def _enqueue(self, item: bytes | None) -> None:
+        if self._queue.full() and not self._task.done():
             putting = asyncio.ensure_future(self._queue.put(item))
             try:
                 async with asyncio.timeout(60.0):
-                    await asyncio.wait([putting, task], return_when=asyncio.FIRST_COMPLETED)
+                    await asyncio.wait([putting, self._task], return_when=asyncio.FIRST_COMPLETED)
             except TimeoutError:
                 raise _unavailable() from None
             finally:
                 if not putting.done():
                     putting.cancel()
-        elif not task.done():
+        elif not self._task.done():
             self._queue.put_nowait(item)
-        if task.done() and item is not None:
+        if self._task.done() and item is not None:
             with _translated():
-                task.result()
+                self._task.result()
+
+
+def _put(store: Any, key: str, content: bytes | AsyncIterator[bytes], **how: Any) -> asyncio.Future[Any]:
+    task = asyncio.ensure_future(obstore.put_async(store, key, content, **how))
+    task.add_done_callback(_look_at_error)
+    return task
+
+
+def _succeeded(write: asyncio.Future[Any]) -> bool:
+    return write.done() and not write.cancelled() and write.exception() is None
 
 
 def _look_at_error(write: asyncio.Future[Any]) -> None:

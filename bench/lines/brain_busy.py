@@ -1,4 +1,7 @@
-"""Whether the Brain is kept busy: the share of the time that its slots spend reading pages while a backlog waits, with pages drawn and passages embedded beside it."""
+"""Whether the Brain is kept busy: the share of the time that its slots spend reading pages while a backlog waits.
+
+Pages are drawn and passages embedded beside it.
+"""
 
 from __future__ import annotations
 

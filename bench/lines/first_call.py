@@ -1,8 +1,8 @@
 """How soon the AI Brain is called: from the reply to an upload to the beginning of the reading call, in an idle system, one material at a time.
 
-Beside it stand the parts that no design with a record and a queue is without, each measured alone in the same rounds: an event published and acknowledged, a pull
-that waits for one, one commit of a claim, the file read, a request to the Brain on a connection that is kept. Their sum has nothing of our own: no second
-service that decides the claim, no digest, no process of its own that draws and turns the picture, no look into the index.
+Beside it stand the parts that no design with a record and a queue is without, each measured alone in the same rounds: an event published and acknowledged,
+a pull that waits for one, one commit of a claim, the file read, a request to the Brain on a connection that is kept. Their sum has nothing of our own: no
+second service that decides the claim, no digest, no process of its own that draws and turns the picture, no look into the index.
 """
 
 from __future__ import annotations

@@ -1,7 +1,8 @@
 """Materials a second through the whole pipeline, from a backlog of one-page pictures and with a Brain that answers at once.
 
-Each contestant reads the page (one Brain call), embeds its passages (one each), and writes the same rows. Counted is the middle of each round, between a tenth and
-nine tenths of its materials: neither how the backlog came about nor how the last ones trickle in.
+Each contestant reads the page (one Brain call), embeds it (another), and writes its rows. Counted is the middle of each round, between a tenth and
+nine tenths of its materials: neither how the backlog came about nor how the last ones trickle in. Only the services check the file's digest, and decode
+and turn the picture, in a process of its own; the others hand it on as it came.
 """
 
 from __future__ import annotations
@@ -94,15 +95,15 @@ class OurBacklog:
         return int(await self._database.fetchval(COMPLETED, course, timeout=CALL_SECONDS))
 
     async def _pause(self) -> None:
-        """Pauses, and waits until the processor has told of itself twice more: it has heard of the pause by then."""
+        """Pauses, and waits until the processor has told of itself after that: the answer tells it of the pause."""
         status, metadata = self._client.status, self._client.metadata
-        await status.PauseProcessing(pb.PauseProcessingRequest(), metadata=metadata, timeout=CALL_SECONDS)
-        told: set[int] = set()
+        paused = await status.PauseProcessing(pb.PauseProcessingRequest(), metadata=metadata, timeout=CALL_SECONDS)
+        since, told = paused.pause.paused_at.ToNanoseconds(), 0
         async with asyncio.timeout(ROUND_SECONDS):
-            while len(told) < 3:
-                queue = await status.GetQueue(pb.GetQueueRequest(), metadata=metadata, timeout=CALL_SECONDS)
-                told |= {processor.seen_at.ToNanoseconds() for processor in queue.processors}
+            while told <= since:
                 await asyncio.sleep(0.1)
+                queue = await status.GetQueue(pb.GetQueueRequest(), metadata=metadata, timeout=CALL_SECONDS)
+                told = min((each.seen_at.ToNanoseconds() for each in queue.processors), default=0)
 
 
 @dataclass(frozen=True)

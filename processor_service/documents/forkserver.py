@@ -168,7 +168,7 @@ class RenderForkserver:
             # exec, never a bare fork: gRPC's threads do not survive one.
             process = await asyncio.create_subprocess_exec(
                 *_COMMAND,
-                stdin=theirs,
+                stdin=theirs.fileno(),
                 stdout=asyncio.subprocess.DEVNULL,
                 stderr=asyncio.subprocess.DEVNULL,
                 env=_ENVIRONMENT,

@@ -158,17 +158,17 @@ def _plainly_level(ink: numpy.ndarray) -> _Direction | None:
     """The level direction, where at a glance the lines run along it and along no other; None where that takes a closer look."""
     import numpy as np  # noqa: PLC0415
 
-    step = max(1, np.count_nonzero(ink) // _GLANCE_SAMPLES)
+    step = max(1, int(np.count_nonzero(ink)) // _GLANCE_SAMPLES)
     # Whole columns are left out, so that lines stay as sharp as they are; and whole rows to look downwards.
     rows, columns = np.nonzero(ink[:, ::step])
-    rows, columns = rows.astype(np.float32), columns.astype(np.float32) * np.float32(step)
+    rows, columns = rows.astype(np.float32), (columns * step).astype(np.float32)
     near = {angle: _sharpness(rows, columns, angle) for angle in _GLANCE_NEAR}
     angle = max(near, key=lambda each: near[each])
     usual = float(np.median([_sharpness(rows, columns, far) for far in _GLANCE_FAR]))
     if abs(angle) >= LEAST_SKEW or near[angle] < _CLEAR * usual:
         return None
     down, along = np.nonzero(ink[::step])
-    down, along = down.astype(np.float32) * np.float32(step), along.astype(np.float32)
+    down, along = (down * step).astype(np.float32), along.astype(np.float32)
     if any(_sharpness(-along, down, turned) > near[angle] for turned in (-_COARSE, 0.0, _COARSE)):
         return None
     lines, pitch = _lines(_profile(rows, columns, angle))

@@ -46,6 +46,7 @@ BUILD_MEMORY = """
     SELECT set_config('maintenance_work_mem', '512MB', false), set_config('max_parallel_maintenance_workers', '0', false)
     WHERE pg_size_bytes(current_setting('maintenance_work_mem')) < pg_size_bytes('512MB')
 """
+USUAL_MEMORY = "RESET maintenance_work_mem; RESET max_parallel_maintenance_workers"
 DIMENSIONS = "SELECT vector_dims(embedding) FROM passages WHERE generation = $1 LIMIT 1"
 
 
@@ -110,10 +111,14 @@ class NearestIndex:
         name, dimensions = index_name(generation), int(await connection.fetchval(DIMENSIONS, generation))
         log.info("a course has outgrown exact search: building the index of vectors", index=name)
         await connection.fetch(BUILD_MEMORY)
-        await connection.execute(
-            f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{name}" ON passages '
-            f"USING hnsw ((embedding::public.halfvec({dimensions})) public.halfvec_cosine_ops) "
-            f"WHERE generation = {int(generation)}",
-            timeout=BUILD_SECONDS,
-        )
+        try:
+            await connection.execute(
+                f'CREATE INDEX CONCURRENTLY IF NOT EXISTS "{name}" ON passages '
+                f"USING hnsw ((embedding::public.halfvec({dimensions})) public.halfvec_cosine_ops) "
+                f"WHERE generation = {int(generation)}",
+                timeout=BUILD_SECONDS,
+            )
+        finally:
+            if not connection.is_closed():  # for whoever has the connection next
+                await connection.execute(USUAL_MEMORY, timeout=5.0)
         log.info("the index of vectors is built", index=name)

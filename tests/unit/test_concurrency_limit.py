@@ -118,6 +118,14 @@ def test_a_brain_that_grows_and_shrinks_is_followed() -> None:
     assert larger.limit.level in (3, 4)
 
 
+def test_a_brain_that_has_room_for_all_is_left_no_slot_idle_once_that_is_known() -> None:
+    brain = SimulatedBrain(4, starting(4), spread=0.05)
+    brain.run(200)
+    brain.replies.clear()
+    brain.run(2_000)
+    assert set(brain.replies) == {4}
+
+
 def test_many_calls_that_fail_together_halve_it_once() -> None:
     limit = starting(64)
     while limit.level < 16:
