@@ -21,6 +21,7 @@ from typing import Any
 
 import grpc
 import jwt
+import psutil
 from materials.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
@@ -181,6 +182,14 @@ async def states_sent(
         if response.material != repeat:
             yield response.material
         repeat = None
+
+
+def rendering_children(processor: int) -> list[psutil.Process]:
+    """The processes that read documents for the processor with this pid: those that its forkserver has forked."""
+    try:
+        return [child for server in psutil.Process(processor).children() for child in server.children(recursive=True)]
+    except psutil.NoSuchProcess:
+        return []
 
 
 def free_port() -> int:

@@ -193,7 +193,7 @@ STATEMENTS: dict[str, tuple[str, list[object]]] = {
     "OLDEST_WAITING": (queue_store.OLDEST_WAITING, []),
     "PURGING": (queue_store.PURGING, []),
     "FAILED": (queue_store.FAILED, []),
-    "ADMISSION": (queue_store.ADMISSION, ["ann", "request-1", 1_000]),
+    "ADMISSION": (queue_store.ADMISSION, [["ann"], ["request-1"], 1_000]),
     **{
         f"{statement.__name__} {scope}": (statement(scope), [key, 0, *limit])
         for scope, key in (

@@ -29,7 +29,7 @@ from single_node.readiness import (
 )
 from tests.faults.brain_front import BrainFront
 from tests.faults.tcp_proxy import TcpProxy
-from tests.local_stack import Client, LocalStack, free_ports
+from tests.local_stack import Client, LocalStack, free_ports, rendering_children
 
 RESTART_SECONDS = 60.0
 LEASE_SECONDS = 5
@@ -182,7 +182,7 @@ class FaultStack:
 
     def children(self, name: str) -> list[psutil.Process]:
         """Rendering children, of a processor."""
-        return _family(self.pid(name))[1:]
+        return rendering_children(self.pid(name))
 
     def _readiness(self, name: str) -> Readiness:
         facts = self.local.facts

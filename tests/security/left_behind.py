@@ -2,30 +2,16 @@
 
 from __future__ import annotations
 
-import psutil
-
 from tests.local_stack import LocalStack
+from tests.local_stack import rendering_children as rendering_children_of
 
 
 def rendering_children(stack: LocalStack) -> list[int]:
     """Processes that draw documents."""
     pids: dict[str, int] = stack.current()["pids"]
-    processors = [psutil.Process(pid) for name, pid in pids.items() if name.startswith("processor")]
+    processors = [pid for name, pid in pids.items() if name.startswith("processor")]
     assert processors
-    return [
-        child.pid
-        for processor in processors
-        for child in processor.children(recursive=True)
-        if child.is_running() and "processor_service.documents.render_child" in command(child)
-    ]
-
-
-def command(process: psutil.Process) -> list[str]:
-    """How it was started; nothing for one that has gone meanwhile."""
-    try:
-        return process.cmdline()
-    except psutil.NoSuchProcess:
-        return []
+    return [child.pid for pid in processors for child in rendering_children_of(pid)]
 
 
 def files_of_attempts(stack: LocalStack) -> list[str]:
