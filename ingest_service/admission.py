@@ -16,7 +16,8 @@ from ingest_service.record_calls import RecordCalls
 from ingest_service.store_cooldown import StoreCooldown
 from servicekit.errors import Unavailable
 from servicekit.memory import ProcessMemory
-from servicekit.object_store import ObjectStore, store_full
+from servicekit.object_store import ObjectStore
+from servicekit.object_store_errors import store_full
 
 log = structlog.get_logger()
 

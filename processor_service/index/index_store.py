@@ -42,7 +42,7 @@ BEGIN = """
             THEN EXCLUDED.extraction_rule ELSE 'mixed'
         END
     WHERE d.attempt <= EXCLUDED.attempt
-    RETURNING attempt
+    RETURNING xmax = 0 AS is_new
 """
 ADOPT_PAGES = "UPDATE pages SET attempt = $2 WHERE material_id = $1 AND attempt <> $2"
 ADOPT_PASSAGES = "UPDATE passages SET attempt = $2 WHERE material_id = $1 AND attempt <> $2"
@@ -102,8 +102,11 @@ class IndexStore:
     ) -> set[int]:
         """Opens the document for an attempt, which reads by this rule; returns the numbers of the pages already finished. Raises FencedOut."""
         async with self._postgres.connection() as connection, connection.transaction():
-            if await connection.fetchval(BEGIN, material_id, attempt, owner_id, course_id, extraction_rule) is None:
+            is_new = await connection.fetchval(BEGIN, material_id, attempt, owner_id, course_id, extraction_rule)
+            if is_new is None:
                 raise FencedOut
+            if is_new:  # of such a document nothing is finished yet
+                return set()
             await connection.execute(ADOPT_PAGES, material_id, attempt)
             await connection.execute(ADOPT_PASSAGES, material_id, attempt, timeout=ADOPT_SECONDS)
             return {row["page_number"] for row in await connection.fetch(FINISHED_PAGES, material_id)}
@@ -144,6 +147,8 @@ class IndexStore:
 
     async def texts_before(self, material_id: UUID, page_number: int, count: int) -> list[str]:
         """The texts of up to `count` finished pages before a page, in order."""
+        if page_number == 1:
+            return []
         rows = await self._postgres.fetch(TEXTS_BEFORE, material_id, page_number - count, page_number)
         return [row["text"] for row in rows]
 

@@ -25,6 +25,10 @@ MAX_SWITCHES = 3
 #: A document of some thousand pages takes longer than a statement usually may.
 COPY_SECONDS = 60.0
 
+# Asked before anything is locked: most bytes are new.
+ANY_FINISHED = """
+    SELECT EXISTS (SELECT FROM documents WHERE sha256 = $1 AND (owner_id = $2 OR $3) AND finished_at IS NOT NULL AND purged_at IS NULL)
+"""
 # Kept from other writers until the copy is marked as finished.
 OWN_FENCE = """
     SELECT sha256, extraction_rule, pages_total, finished_at FROM documents
@@ -97,6 +101,10 @@ class ReuseStore:
         """Makes a finished document of the wanted one when its bytes have been read before, by itself in an attempt whose outcome was lost or by another.
 
         None when they must be read. The document must have been opened for the attempt. Raises FencedOut."""
+        row = await self._postgres.fetchrow(ANY_FINISHED, wanted.sha256, wanted.owner_id, self._across_owners)
+        assert row is not None, "EXISTS is always one row"
+        if not row["exists"]:
+            return None
         for _ in range(MAX_SWITCHES):
             try:
                 return await self._take_over(wanted)

@@ -10,8 +10,8 @@ an upload       AdmitUploads: ADMISSION. CreateMaterials: one transaction of six
   over HTTP     and the gateway's call, which takes the metadata in one message and the bytes of a small file in another.
 a change        one transaction after GET; one message on NATS; one to each watcher, and no query for any.
 a material      as it is read: ClaimMaterial, which looks whose turn it is with two queries; reports that it has begun and that it is done, each a message on
-                one long stream; each of the three is a transaction and a change. Of the processor: the document opened (six statements), bytes like it looked
-                for, and sealed, each a transaction; and the generation in use. One acknowledgement.
+                one long stream; each of the three is a transaction and a change. Of the processor: the document opened (three statements) and sealed (four),
+                each a transaction; whether its bytes were read before; the generation in use. One acknowledgement. One less: no text is before its first page.
 a page          a report, a transaction and a change in Status, fewer where pages are faster than reports. Of the processor: the text before it, the generation
                 in use, one transaction of page and passages. The Brain embeds it,
   a picture     and has read it before.
@@ -41,7 +41,7 @@ COSTS = {
     "an upload over HTTP": Cost(   9,       3,       0,       0,          5,       0,         2,     0),
     "a change":            Cost(   8,       1,       0,       0,          0,       0,         1,     0),
     "its watcher":         Cost(   0,       0,       0,       0,          0,       1,         0,     0),
-    "a material":          Cost(  22,       3,      17,       2,          3,       0,         4,     0),
+    "a material":          Cost(  22,       3,       8,       2,          3,       0,         4,     0),
     "a page":              Cost(   6,       1,       8,       1,          1,       0,         1,     1),
     "a picture":           Cost(   0,       0,       0,       0,          0,       0,         0,     1),
 }  # fmt: skip

@@ -7,7 +7,7 @@ from materials.v1 import errors_pb2
 
 from ingest_service.store_cooldown import COOLDOWN_SECONDS, StoreCooldown
 from servicekit.errors import Unavailable
-from servicekit.object_store import store_full
+from servicekit.object_store_errors import store_full
 
 COOLDOWN = 3.0
 

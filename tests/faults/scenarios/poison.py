@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import asyncio
+import os
+import signal
+from contextlib import suppress
+from pathlib import Path
 
 import psutil
 
@@ -33,14 +37,17 @@ async def child_killed(stack: FaultStack, work: Workload) -> None:
 
 
 async def kill_children(stack: FaultStack) -> None:
-    """kill -9 for each rendering child as it appears, for ever."""
+    """kill -9 for each rendering child as it appears, for ever. They live for some milliseconds, in which no list of all processes is made."""
+    lists = [
+        Path(f"/proc/{server.pid}/task/{server.pid}/children")
+        for server in psutil.Process(stack.pid("processor")).children()
+    ]
+    assert lists, "no forkserver"
     while True:
-        for child in stack.children("processor"):
-            try:
-                child.kill()
-            except psutil.NoSuchProcess:
-                continue
-        await asyncio.sleep(0.02)
+        for pid in (int(pid) for each in lists for pid in each.read_text().split()):
+            with suppress(ProcessLookupError):
+                os.kill(pid, signal.SIGKILL)
+        await asyncio.sleep(0.001)
 
 
 @scenario("16b", "a material that kills the Processor each time it is embedded", recovery=45.0)
