@@ -5,7 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import signal
-from contextlib import suppress
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
 from pathlib import Path
 
 import psutil
@@ -25,29 +27,37 @@ async def child_killed(stack: FaultStack, work: Workload) -> None:
     work.extra_attempts = 1
     poison, others = work.scan(), [work.note() for _ in range(6)]
     processor = stack.pid("processor")
-    killing = asyncio.create_task(kill_children(stack))
-    try:
+    with killing_children(stack):
         await work.send_all([poison, *others])
         await failed(work, poison, "RENDERING_FAILED", saying="(SIGKILL)", attempts=2, retryable=True)
         await completed(work, others)
-    finally:
-        killing.cancel()
-        await asyncio.wait([killing])
     assert stack.pid("processor") == processor, "the processor died with its child"
 
 
-async def kill_children(stack: FaultStack) -> None:
-    """kill -9 for each rendering child as it appears, for ever. They live for some milliseconds, in which no list of all processes is made."""
+@contextmanager
+def killing_children(stack: FaultStack) -> Iterator[None]:
+    """kill -9 for each rendering child as it appears. They live for some ten milliseconds: a thread of its own looks for them, and makes no list of all
+    processes."""
     lists = [
         Path(f"/proc/{server.pid}/task/{server.pid}/children")
         for server in psutil.Process(stack.pid("processor")).children()
     ]
     assert lists, "no forkserver"
-    while True:
-        for pid in (int(pid) for each in lists for pid in each.read_text().split()):
-            with suppress(ProcessLookupError):
-                os.kill(pid, signal.SIGKILL)
-        await asyncio.sleep(0.001)
+    over = threading.Event()
+
+    def kill_all() -> None:
+        while not over.wait(0.001):
+            for pid in (int(pid) for each in lists for pid in each.read_text().split()):
+                with suppress(ProcessLookupError):
+                    os.kill(pid, signal.SIGKILL)
+
+    killer = threading.Thread(target=kill_all)
+    killer.start()
+    try:
+        yield
+    finally:
+        over.set()
+        killer.join()
 
 
 @scenario("16b", "a material that kills the Processor each time it is embedded", recovery=45.0)
