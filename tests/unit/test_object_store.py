@@ -234,8 +234,8 @@ async def test_store_that_cannot_write_says_so_and_to_try_again(store: ObjectSto
 async def test_full_disk_is_told_apart() -> None:
     if not Path("/dev/full").exists():
         pytest.skip("no /dev/full here")
-    from servicekit.object_store import _translated
+    from servicekit.object_store_errors import translated
 
-    with pytest.raises(ServiceError) as error, _translated(), Path("/dev/full").open("wb", buffering=0) as full:
+    with pytest.raises(ServiceError) as error, translated(), Path("/dev/full").open("wb", buffering=0) as full:
         full.write(b"x")
     assert error.value.reason == errors_pb2.ERROR_REASON_OBJECT_STORE_FULL
