@@ -42,6 +42,7 @@ CLAIMED_AGAIN_AFTER = (
     grpc.StatusCode.CANCELLED,  # a replica that stopped before it looked at the call
 )
 HAND_BACK_SECONDS = 3.0
+GATHERED_SECONDS = 0.1
 STOPPING = "its processor is stopping; another one goes on"
 
 
@@ -214,8 +215,8 @@ class Worker:
 
 
 class LeaseKeeper:
-    """Reports progress as it comes, and renews the lease at a quarter of its length when nothing comes. One report is on its way at a time: pages
-    that finish meanwhile are told together."""
+    """Reports progress, and renews the lease at a quarter of its length when there is none. What comes within GATHERED_SECONDS, or while a report is on its
+    way, is told together: each report is a write of the record, and a short document is read before anybody has looked."""
 
     def __init__(self, reporter: StatusReporter, attempt: Attempt, lease_seconds: float) -> None:
         self._reporter, self._attempt = reporter, attempt
@@ -224,7 +225,7 @@ class LeaseKeeper:
         self._news = asyncio.Event()
 
     def progress(self, pages_done: int, pages_total: int) -> None:
-        """Takes in how far the work is; told as soon as may be."""
+        """Takes in how far the work is; told a moment later."""
         self._progress = pb.Progress(
             pages_done=pages_done,
             pages_total=pages_total,
@@ -240,6 +241,7 @@ class LeaseKeeper:
             try:
                 async with asyncio.timeout(self._interval):
                     await self._news.wait()
+                await asyncio.sleep(GATHERED_SECONDS)
             except TimeoutError:
                 pass
             self._news.clear()

@@ -1,8 +1,9 @@
 """Who gets which material, and who should give one up: the record as it is, put to the rules of turns.
 
-A claim in turn may be granted another material than the one asked for: the oldest due one of the owner with the fewest leases, and between equal ones of the
-owner served longest ago. Which one is read beside the writer, and decided by it: when another claim was faster there, the next is picked. So two claims
-at once cost one more look, and a lease is given once whatever happens.
+A claim in turn may be granted another material than the one asked for: it is the turn of the owner with the fewest leases, and between equal ones of the
+owner served longest ago. Where that is the owner of the material asked for, this one is granted, so that its delivery is dealt with; else that owner's
+oldest due one. Which one is read beside the writer, and decided by it: when another claim was faster there, the next is picked. So two claims at once
+cost one more look, and a lease is given once whatever happens.
 
 What can go wrong: a repeat that overtakes its first self finds no lease yet and may be given a second one. The first is never renewed then and runs out.
 """
@@ -58,18 +59,17 @@ class Claiming:
         leases = [Lease(row["material_id"], row["owner_id"], row["lease_worker"], row["claimed_at"]) for row in rows]
         if not leases or worker not in slots or not all_taken(leases, slots):
             return []
-        waiting = await self._postgres.fetch(turn_store.WAITING, "", MOST_OWNERS, len(leases))
+        waiting = await self._postgres.fetch(turn_store.WAITING, len(leases), MOST_OWNERS)
         owners = [row["owner_id"] for row in waiting]
         yielding = to_yield(leases, slots, owners, now=rows[0]["now"], quantum=self._quantum)
         return [lease.material_id for lease in yielding if lease.worker == worker]
 
     async def _pick(self, material_id: UUID, claim: Claim) -> UUID:
-        """The material whose turn it is. The one asked for where that cannot be claimed: its delivery is to hear why."""
-        asked = await self._postgres.fetchrow(turn_store.ASKED, material_id, claim.worker, claim.claim_id)
-        assert asked is not None, "a row of two values"
-        if asked["granted"] is not None:
-            return UUID(str(asked["granted"]))
-        if not asked["due"]:
+        """The material whose turn it is. The one asked for where it is its owner's turn, and where it cannot be claimed: its delivery is to hear why."""
+        row = await self._postgres.fetchrow(turn_store.PICK, material_id, MOST_OWNERS, claim.worker, claim.claim_id)
+        assert row is not None, "a row of what there is"
+        if row["granted"] is not None:
+            return UUID(str(row["granted"]))
+        if row["first_owner"] in (None, row["asked_owner"]):
             return material_id
-        first = await self._postgres.fetchrow(turn_store.WAITING, asked["served_last"], MOST_OWNERS, 1)
-        return UUID(str(first["material_id"])) if first is not None else material_id
+        return UUID(str(row["first_material"]))
