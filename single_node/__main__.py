@@ -33,8 +33,10 @@ Examples:
 Every setting of the services is passed on to them, among them
   AI_BRAIN_ENDPOINT   an AI Brain elsewhere; none is started here then
   OBJECT_STORE_URL    where files go (default: the data directory)
+  NATS_URL            NATS with JetStream elsewhere, several servers with
+                      commas; none is started here then
   LOG_LEVEL, AI_BRAIN_TIMEOUT, MAX_UPLOAD_BYTES, PROCESSOR_SLOTS, ...
-Addresses, database URLs and keys are set here and cannot be overridden; on
+Other addresses, database URLs and keys are set here and cannot be overridden; on
 loopback nothing speaks TLS.
 
 \b

@@ -97,7 +97,7 @@ def materials_command() -> str:
     return str(path.relative_to(Path.cwd())) if path.is_relative_to(Path.cwd()) else str(path)
 
 
-def without_password(url: str) -> str:
-    """The URL as it may be shown on a screen: without user and password."""
-    parts = urlsplit(url)
-    return parts._replace(netloc=parts.netloc.rpartition("@")[2]).geturl()
+def without_password(urls: str) -> str:
+    """The URL, or several with commas, as it may be shown on a screen: without user and password."""
+    parts = [urlsplit(url) for url in urls.split(",")]
+    return ",".join(each._replace(netloc=each.netloc.rpartition("@")[2]).geturl() for each in parts)

@@ -34,6 +34,7 @@ from single_node.stack import (
     ServiceDefinition,
     Stack,
     minimal_environment,
+    outside,
     part_names,
     plan_stack,
 )
@@ -131,9 +132,8 @@ class _Run:
                 postgres_account=current_account(),
                 nats_server=nats_server.binary(),
             )
-            own_brain = not environ.get("AI_BRAIN_ENDPOINT", "").strip()
             assigned = ports.assign_ports(
-                part_names(self._definitions, self._options.replicas, own_brain=own_brain),
+                part_names(self._definitions, self._options.replicas, environ),
                 asked=self._options.ports,
                 remembered=ports.load_ports(directory.ports),
                 preferred={each.name: each.preferred_port for each in self._definitions if each.preferred_port},
@@ -151,11 +151,11 @@ class _Run:
                 environ=environ,
                 via=self._options.via,
             )
-            await self._prepare_foundation(programs, credentials, assigned["nats"], environ)
+            await self._prepare_foundation(programs, credentials, assigned.get("nats"), environ)
             await supervisor.start(stack.foundation)
             await postgres.provision(assigned["postgres"], credentials)
             await supervisor.start(stack.services)
-            if not own_brain:
+            if outside(environ, "AI_BRAIN_ENDPOINT"):
                 await _mention_absent_brain(stack.brain_url)
             if "gateway" in stack.endpoints and not self._options.as_json:
                 self._page = await page_link(stack.endpoints["gateway"][0], self._token)
@@ -167,14 +167,15 @@ class _Run:
         return None
 
     async def _prepare_foundation(
-        self, programs: Programs, credentials: Credentials, nats_port: int, environ: dict[str, str]
+        self, programs: Programs, credentials: Credentials, nats_port: int | None, environ: dict[str, str]
     ) -> None:
         directory = self._directory
         shutil.rmtree(directory.work, ignore_errors=True)
-        write_private(
-            directory.nats_configuration,
-            nats_server.configuration(port=nats_port, store=directory.nats, password=credentials.nats_password),
-        )
+        if nats_port is not None:
+            write_private(
+                directory.nats_configuration,
+                nats_server.configuration(port=nats_port, store=directory.nats, password=credentials.nats_password),
+            )
         await postgres.ensure_cluster(
             directory.postgres,
             folder=programs.postgres_folder,

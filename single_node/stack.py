@@ -123,12 +123,18 @@ def replica_names(definition: ServiceDefinition, replicas: Mapping[str, int]) ->
     return tuple(definition.name if number == 1 else f"{definition.name}-{number}" for number in range(1, count + 1))
 
 
+def outside(environ: Mapping[str, str], variable: str) -> str:
+    """The address of a part that runs elsewhere, by the variable that its clients find it by; "" where it is started here."""
+    return environ.get(variable, "").strip()
+
+
 def part_names(
-    definitions: tuple[ServiceDefinition, ...], replicas: Mapping[str, int], *, own_brain: bool
+    definitions: tuple[ServiceDefinition, ...], replicas: Mapping[str, int], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Every part that listens on a port of its own."""
+    """Every part that is started here and listens on a port of its own."""
+    elsewhere = {"nats": outside(environ, "NATS_URL"), "brain": outside(environ, "AI_BRAIN_ENDPOINT")}
     services = [name for definition in definitions for name in replica_names(definition, replicas)]
-    return ("postgres", "nats", *(["brain"] if own_brain else []), *services)
+    return ("postgres", *(name for name, address in elsewhere.items() if not address), *services)
 
 
 def minimal_environment(directory: DataDirectory, environ: Mapping[str, str]) -> dict[str, str]:
@@ -148,13 +154,13 @@ def plan_stack(
     environ: Mapping[str, str],
     via: Mapping[Edge, int],
 ) -> Stack:
-    """The whole stack. `ports` holds one for each of `part_names`; AI_BRAIN_ENDPOINT in `environ` means that no Brain is started; `via` holds the ports of
-    proxies between a service and what it connects to. Raises BadOption for one to an unknown part."""
+    """The whole stack. `ports` holds one for each of `part_names`; AI_BRAIN_ENDPOINT in `environ` means that no Brain is started, NATS_URL that no NATS is;
+    `via` holds the ports of proxies between a service and what it connects to. Raises BadOption for one to an unknown part."""
     for client, part in via:
         if part not in {*ports, "brain"}:
             raise BadOption(f"--via {client}:{part}: no such part; the parts are {', '.join(ports)}")
-    outside_brain = environ.get("AI_BRAIN_ENDPOINT", "").strip()
-    nats_url = nats_server.url(ports["nats"], credentials.nats_password)
+    outside_nats, outside_brain = outside(environ, "NATS_URL"), outside(environ, "AI_BRAIN_ENDPOINT")
+    nats_url = outside_nats or nats_server.url(ports["nats"], credentials.nats_password)
     brain_url = outside_brain or f"http://{HOST}:{ports['brain']}"
 
     def endpoints(port_of: Callable[[str], int]) -> dict[str, tuple[str, ...]]:
@@ -173,8 +179,8 @@ def plan_stack(
                 f"{each.name.upper()}_DATABASE_URL": postgres.dsn(each.name, each.password, port_of("postgres"))
                 for each in postgres.tenants(credentials)
             },
-            "NATS_URL": nats_server.url(port_of("nats"), credentials.nats_password),
-            "OBJECT_STORE_URL": environ.get("OBJECT_STORE_URL", "").strip() or directory.objects.as_uri(),
+            "NATS_URL": outside_nats or nats_server.url(port_of("nats"), credentials.nats_password),
+            "OBJECT_STORE_URL": outside(environ, "OBJECT_STORE_URL") or directory.objects.as_uri(),
             "AI_BRAIN_ENDPOINT": f"http://{HOST}:{via[client, 'brain']}" if (client, "brain") in via else brain_url,
             "WORK_DIRECTORY": str(directory.work),
         }
@@ -227,14 +233,17 @@ def plan_stack(
             stop_signal=signal.SIGINT,
             grace=FOUNDATION_GRACE_SECONDS,
         ),
-        ProcessSpec(
-            name="nats",
-            command=(str(programs.nats_server), "--config", str(directory.nats_configuration)),
-            environment=minimal,
-            readiness=NatsGreets(HOST, ports["nats"]),
-            grace=FOUNDATION_GRACE_SECONDS,
-        ),
     ]
+    if not outside_nats:
+        foundation.append(
+            ProcessSpec(
+                name="nats",
+                command=(str(programs.nats_server), "--config", str(directory.nats_configuration)),
+                environment=minimal,
+                readiness=NatsGreets(HOST, ports["nats"]),
+                grace=FOUNDATION_GRACE_SECONDS,
+            )
+        )
     if not outside_brain:
         foundation.append(
             ProcessSpec(

@@ -32,7 +32,7 @@ def planned(
     via: dict[tuple[str, str], int] | None = None,
 ) -> Stack:
     environ, replicas = environ or {}, replicas or {}
-    names = part_names(SERVICES, replicas, own_brain="AI_BRAIN_ENDPOINT" not in environ)
+    names = part_names(SERVICES, replicas, environ)
     return plan_stack(
         DIRECTORY,
         programs=Programs("/python", Path("/pg"), PostgresAccount(1, 1), Path("/nats-server")),
@@ -84,7 +84,7 @@ def test_tunables_of_the_user_reach_the_services_but_wiring_cannot_be_overridden
         "AUTH_HS256_SECRET": "weak",
         "AUTH_JWKS_URL": "http://elsewhere",
         "LISTEN_ADDRESS": "0.0.0.0:1",
-        "NATS_URL": "nats://elsewhere",
+        "STATUS_ENDPOINT": "elsewhere:1",
         "TLS_CERT_FILE": "/etc/tls/cert.pem",
         "HTTPS_KEY_FILE": "/etc/tls/key.pem",
     }
@@ -97,6 +97,7 @@ def test_tunables_of_the_user_reach_the_services_but_wiring_cannot_be_overridden
     assert ingest["AUTH_HS256_SECRET"] == "the-auth_hs256_secret"
     assert not {"AUTH_JWKS_URL", "TLS_CERT_FILE", "HTTPS_KEY_FILE"} & set(ingest)
     assert ingest["LISTEN_ADDRESS"].startswith("127.0.0.1:")
+    assert ingest["STATUS_ENDPOINT"].startswith("127.0.0.1:")
     assert ingest["NATS_URL"].startswith("nats://materials:the-nats_password@127.0.0.1:")
 
 
@@ -112,6 +113,16 @@ def test_a_given_brain_is_used_and_none_started() -> None:
     assert by_name(stack)["processor"].environment["AI_BRAIN_ENDPOINT"] == "http://gpu:8001"
     own = planned()
     assert by_name(own)["processor"].environment["AI_BRAIN_ENDPOINT"] == own.brain_url == "http://127.0.0.1:20003"
+
+
+def test_given_nats_servers_are_used_and_none_started() -> None:
+    servers = "nats://a:b@nats-1:4222,nats://a:b@nats-2:4222"
+    stack = planned({"NATS_URL": f" {servers} "})
+    assert "nats" not in by_name(stack)
+    assert stack.nats_url == servers
+    for name in ("status", "ingest", "processor"):
+        assert by_name(stack)[name].environment["NATS_URL"] == servers
+    assert "NATS_URL" not in by_name(stack)["gateway"].environment
 
 
 def test_every_replica_has_a_port_and_its_peers_know_all_of_them() -> None:
