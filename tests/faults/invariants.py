@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import asyncio
 import hashlib
 from collections import Counter, defaultdict
 from itertools import pairwise
@@ -11,6 +10,7 @@ import asyncpg
 from materials.v1 import material_pb2
 
 from processor_service.index.page_passages import NEIGHBOUR_PAGES, passages_of
+from servicekit.object_store import ObjectMissing, ObjectStore
 from tests.faults.brain_front import CallKind
 from tests.faults.debris import no_debris
 from tests.faults.verdict import Verdict
@@ -27,7 +27,7 @@ async def check(work: Workload) -> Verdict:
     rows = await work.stack.fetch("SELECT * FROM status.materials WHERE owner_id = $1", work.owner)
     by_id = {str(row["material_id"]): row for row in rows}
     _accepted_is_kept(work, by_id, verdict)
-    await _objects_are_whole(work, verdict)
+    await _objects_are_whole(work, by_id, verdict)
     _everything_has_ended(work, rows, verdict)
     _one_material_an_upload(work, rows, verdict)
     await _history_is_whole(work, by_id, verdict)
@@ -52,16 +52,20 @@ def _accepted_is_kept(work: Workload, by_id: dict[str, asyncpg.Record], verdict:
             verdict.lost[upload.id] = "the record is of other bytes"
 
 
-async def _objects_are_whole(work: Workload, verdict: Verdict) -> None:
+async def _objects_are_whole(work: Workload, by_id: dict[str, asyncpg.Record], verdict: Verdict) -> None:
+    store = ObjectStore(work.stack.objects_url)
     for upload in work.accepted:
-        if upload.deleted or upload.spoilt:
+        if upload.deleted or upload.spoilt or upload.id not in by_id:
             continue
-        path = work.stack.object_path(upload.id)
-        content = await asyncio.to_thread(lambda path=path: path.read_bytes() if path.is_file() else None)
-        if content is None:
+        digest = hashlib.sha256()
+        try:
+            async for chunk in store.read(by_id[upload.id]["file_path"]):
+                digest.update(chunk)
+        except ObjectMissing:
             verdict.lost[upload.id] = "its bytes are gone"
-        elif hashlib.sha256(content).hexdigest() != upload.sha256:
-            verdict.lost[upload.id] = "its bytes are not those uploaded"
+        else:
+            if digest.hexdigest() != upload.sha256:
+                verdict.lost[upload.id] = "its bytes are not those uploaded"
 
 
 def _everything_has_ended(work: Workload, rows: list[asyncpg.Record], verdict: Verdict) -> None:
