@@ -9,7 +9,7 @@ INSTALLED := $(VENV)/.installed
 BENCH := $(VENV)/.bench
 CLUSTER := $(VENV)/.cluster
 STUBS := build/stubs/materials/v1/__init__.py
-PROTOS := $(wildcard protos/materials/v1/*.proto)
+PROTOS := $(wildcard protos/materials/v1/*.proto) protos/materials/channels.py
 PACKAGES := servicekit ingest_service status_service processor_service gateway local_brain single_node materials_cli
 # The contracts must stay compatible with the last release, or with the commit before where there is none yet.
 BASELINE = $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || git rev-parse --short --verify HEAD~1 2>/dev/null || git rev-parse --short --verify HEAD 2>/dev/null)

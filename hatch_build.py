@@ -44,6 +44,8 @@ def generate_stubs(protos: Path = PROJECT / "protos", out: Path = STUBS) -> list
     result = subprocess.run(command, cwd=protos, capture_output=True, text=True, timeout=300)
     if result.returncode != 0:
         raise RuntimeError(f"protoc failed:\n{result.stderr}")
+    for module in protos.rglob("*.py"):  # written by hand, shipped with the stubs
+        shutil.copy(module, fresh / module.relative_to(protos))
     for package in {fresh / "materials", *(fresh / source.parent.relative_to(protos) for source in sources)}:
         (package / "__init__.py").touch()
     (fresh / "materials" / "py.typed").touch()

@@ -6,10 +6,11 @@ import time
 from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 
+from materials.channels import bearer
 from materials.v1 import material_pb2, record_service_pb2_grpc
 from materials.v1 import record_service_pb2 as pb
 
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from tests.contract.record_calls import RecordCalls, ReportStream
 
 PAGES = 1_000_000

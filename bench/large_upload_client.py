@@ -17,10 +17,10 @@ from urllib.parse import urlsplit
 
 import grpc
 import uvloop
+from materials.channels import bearer, channel_options
 from materials.v1 import ingest_service_pb2 as pb
 
 from bench.http_uploads import KeptAlive, form_of
-from servicekit.channels import CHANNEL_OPTIONS, bearer
 from servicekit.upload_call import refusals_as_they_come
 
 PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
@@ -53,7 +53,7 @@ async def over_grpc(chosen: argparse.Namespace) -> dict[str, object]:
         for _ in range(others):
             yield message
 
-    async with grpc.aio.insecure_channel(chosen.target, options=CHANNEL_OPTIONS) as channel:
+    async with grpc.aio.insecure_channel(chosen.target, options=channel_options()) as channel:
         async with asyncio.timeout(CONNECT_SECONDS):
             await channel.channel_ready()
         upload: grpc.aio.StreamUnaryMultiCallable[bytes, pb.UploadMaterialResponse] = channel.stream_unary(

@@ -18,11 +18,11 @@ from urllib.parse import urlsplit
 
 import grpc
 import uvloop
+from materials.channels import bearer, channel_options
 from materials.v1 import ingest_service_pb2 as pb
 
 from bench.http_uploads import KeptAlive, form_of
 from bench.sample_files import unique_files
-from servicekit.channels import CHANNEL_OPTIONS, bearer
 
 UPLOAD_SECONDS = 60.0
 NAME = "page.png"
@@ -39,7 +39,7 @@ async def over_grpc(
     """Uploads by IngestService.UploadMaterial, in chunks, over so many connections; the tokens take turns."""
     first = pb.UploadMaterialRequest(metadata=pb.UploadMetadata(course_id=course, name=NAME)).SerializeToString()
     identities = [bearer(token) for token in tokens]
-    options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+    options = [*channel_options(), ("grpc.use_local_subchannel_pool", 1)]
     async with AsyncExitStack() as exits:
         opened = [grpc.aio.insecure_channel(target, options=options) for _ in range(channels)]
         for channel in opened:

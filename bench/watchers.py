@@ -25,9 +25,9 @@ from typing import Any
 
 import grpc
 import uvloop
+from materials.channels import bearer, channel_options
 
 from bench.bed import Bed, Child
-from servicekit.channels import CHANNEL_OPTIONS, bearer
 
 FAN_OUT_SERVICE = "bench.FanOut"
 OPENED_AT_ONCE = 64
@@ -97,7 +97,7 @@ class _Streams:
         self._count += command["count"]
 
     async def _grpc(self, command: dict[str, Any]) -> Callable[[int, _Watcher], Awaitable[None]]:
-        options = [*CHANNEL_OPTIONS, ("grpc.use_local_subchannel_pool", 1)]
+        options = [*channel_options(), ("grpc.use_local_subchannel_pool", 1)]
         channels = [grpc.aio.insecure_channel(command["address"], options=options) for _ in range(command["channels"])]
         for channel in channels:
             self._exits.push_async_callback(channel.close)

@@ -8,6 +8,7 @@ from itertools import cycle
 
 import grpc
 from fastapi import Request
+from materials.channels import bearer
 from materials.v1 import (
     ingest_service_pb2_grpc,
     processor_service_pb2_grpc,
@@ -15,7 +16,7 @@ from materials.v1 import (
     status_service_pb2_grpc,
 )
 
-from servicekit.channels import Peer, bearer
+from servicekit.channels import Peer
 from servicekit.identity import Caller
 from servicekit.refusals import Refusal, refusal_of
 from servicekit.tracing import current_traceparent

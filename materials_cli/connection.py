@@ -18,11 +18,12 @@ from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
+from materials.channels import bearer
 from materials.v1 import ingest_service_pb2_grpc, processor_service_pb2_grpc, status_service_pb2_grpc
 
 from materials_cli.certificates import tls_files
 from materials_cli.errors import Unreachable, WrongUsage
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from servicekit.tls import TlsFiles
 
 #: A unary call's deadline, in seconds; the channel's own tries at UNAVAILABLE are within it.

@@ -17,12 +17,13 @@ from typing import Any
 from uuid import UUID
 
 import grpc
+from materials.channels import bearer
 from materials.v1 import errors_pb2, material_pb2
 from materials.v1 import status_service_pb2 as status_pb
 from materials.v1 import status_service_pb2_grpc as status_grpc
 
 from processor_service.index.index_store import IndexStore, PageText
-from servicekit.channels import Peer, bearer
+from servicekit.channels import Peer
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller
 from servicekit.owner_limits import OwnerPlaces

@@ -20,8 +20,9 @@ import structlog
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_health.v1._async import HealthServicer
 from grpc_reflection.v1alpha import reflection
+from materials.channels import MAX_MESSAGE_BYTES
 
-from servicekit.channels import MAX_MESSAGE_BYTES, MAX_STREAMS_PER_CONNECTION
+from servicekit.channels import MAX_STREAMS_PER_CONNECTION
 from servicekit.interceptor import CallInterceptor
 from servicekit.settings import GrpcServiceSettings
 from servicekit.tls import CurrentTls, server_credentials, valid_until

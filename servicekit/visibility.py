@@ -5,9 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterable
 
 import grpc
+from materials.channels import bearer
 from materials.v1 import errors_pb2, material_pb2, status_service_pb2, status_service_pb2_grpc
 
-from servicekit.channels import Peer, bearer
+from servicekit.channels import Peer
 from servicekit.errors import ServiceError, Unavailable, reason_of_call, retry_delay_of_call
 from servicekit.identity import Caller
 

@@ -22,6 +22,7 @@ from typing import Any
 import grpc
 import jwt
 import psutil
+from materials.channels import bearer
 from materials.v1 import (
     ingest_service_pb2,
     ingest_service_pb2_grpc,
@@ -32,7 +33,7 @@ from materials.v1 import (
     status_service_pb2_grpc,
 )
 
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from servicekit.upload_call import refusals_as_they_come
 from single_node.ports import candidate_ports, why_unusable
 

@@ -14,6 +14,7 @@ from functools import partial
 from statistics import median
 
 import asyncpg
+from materials.channels import target_of
 from materials.v1 import status_service_pb2 as pb
 
 from bench.bed import Bed
@@ -21,7 +22,6 @@ from bench.lines.pipeline import COMPLETED, middle_rate
 from bench.processes import spending
 from bench.rounds import interleaved, ratios
 from bench.rows import Row
-from servicekit.channels import target_of
 from tests.local_stack import Client, LocalStack, unique_course
 
 REPLICAS = ("one replica", "two replicas", "three replicas")

@@ -64,7 +64,7 @@ def _foundation(directory: Path) -> tuple[ProcessSpec, ...]:
     """What the services stand on, as the stack on this data directory would start it."""
     kept = DataDirectory(directory.resolve())
     programs = Programs(sys.executable, postgres.binaries(), current_account(), nats_server.binary())
-    names = set(part_names(SERVICES, {}, own_brain=True))
+    names = set(part_names(SERVICES, {}, {}))
     return plan_stack(
         kept,
         programs=programs,

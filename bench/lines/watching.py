@@ -1,7 +1,7 @@
 """Watching: how soon a change of the record is with those who watch it.
 
 Changes are reports of a processor on its stream to Status. When one becomes durable is known in Status alone. For one watcher the clock starts when the
-database dates the change, in the transaction and before anything of it is written; for many, when the report is sent, so that the report's own way
+database dates the change, as it reads what is decided on and before anything is written; for many, when the report is sent, so that the report's own way
 counts too. Many watchers are students with up to ten watches each, in a process of their own.
 """
 
@@ -18,6 +18,7 @@ from statistics import median
 from typing import Any
 
 import nats
+from materials.channels import bearer
 from materials.v1 import status_service_pb2 as pb
 from materials.v1 import status_service_pb2_grpc
 
@@ -27,7 +28,7 @@ from bench.rounds import interleaved, ratios
 from bench.rows import Row
 from bench.watched_course import COURSE_OPENING, WATCHERS_PER_CHANNEL, WatchedCourse
 from bench.watchers import FAN_OUT_SERVICE, Watchers
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 
 OURS, OTHER_REPLICA = "a watcher", "a watcher at another replica"
 PARTS = ("commit", "core NATS", "gRPC message")
@@ -128,7 +129,7 @@ async def _one_watcher(bed: Bed, watched: WatchedCourse) -> list[Row]:
                 shown=f"p50 {median(p50[name]):.2f} ms ({reported:.2f} from the report's sending)",
                 floor=floor,
                 details={
-                    "note": "The clock starts when the database dates the change, in the transaction and before anything is written.",
+                    "note": "The clock starts when the database dates the change, as it reads what is decided on and before anything is written.",
                     "p50_ms": p50,
                     "from_the_report_ms": reported,
                 },

@@ -19,8 +19,9 @@ from contextlib import asynccontextmanager
 from pathlib import Path
 
 import asyncpg
+from materials.channels import bearer
 
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from single_node import nats_server
 from single_node.ports import HOST
 from single_node.readiness import GrpcServing, NatsGreets, Readiness, until_ready

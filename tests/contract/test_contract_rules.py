@@ -11,10 +11,11 @@ import pytest
 from google.protobuf.descriptor import EnumValueDescriptor
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 from grpc_reflection.v1alpha import reflection_pb2, reflection_pb2_grpc
+from materials.channels import bearer
 from materials.v1 import errors_pb2
 from materials.v1 import status_service_pb2 as status_pb
 
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from tests.contract.bare_services import BareServices
 from tests.contract.record_calls import RecordCalls
 from tests.contract.refusals import refusal_of, refused

@@ -8,9 +8,9 @@ from collections.abc import Iterator
 import nats
 import pytest
 from google.protobuf.duration_pb2 import Duration
+from materials.channels import bearer
 from materials.v1 import record_service_pb2
 
-from servicekit.channels import bearer
 from tests.local_stack import LocalStack, unique_course
 
 UPLOADS = 40

@@ -8,9 +8,10 @@ import signal
 from collections.abc import Iterator
 
 import pytest
+from materials.channels import bearer
 from materials.v1 import material_pb2, status_service_pb2, status_service_pb2_grpc
 
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from tests.local_stack import LocalStack, unique_course
 
 

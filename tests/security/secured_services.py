@@ -9,8 +9,9 @@ from pathlib import Path
 import grpc
 import pytest
 from grpc_health.v1 import health_pb2, health_pb2_grpc
+from materials.channels import bearer
 
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from servicekit.tls import TlsFiles
 from single_node.readiness import GrpcServing, Readiness
 from tests.contract.bare_services import START_SECONDS, BareServices

@@ -11,9 +11,9 @@ from collections.abc import AsyncIterator, Callable
 
 import grpc
 import pytest
+from materials.channels import bearer
 from materials.v1 import status_service_pb2
 
-from servicekit.channels import bearer
 from tests.contract.bare_services import BareServices
 from tests.contract.refusals import refusal_of, refused
 from tests.contract.rpcs import RPCS, RULES, SERVED_BY, Access, Rpc, services

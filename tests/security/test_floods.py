@@ -7,9 +7,9 @@ from collections.abc import Iterator
 
 import grpc
 import pytest
+from materials.channels import MAX_MESSAGE_BYTES
 from materials.v1 import status_service_pb2
 
-from servicekit.channels import MAX_MESSAGE_BYTES
 from servicekit.server import MAX_METADATA_BYTES
 from tests.contract.rpcs import RPCS
 from tests.fuzz.wire_bytes import HEADERS, frame

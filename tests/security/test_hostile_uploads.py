@@ -6,9 +6,9 @@ import threading
 from collections.abc import Iterator
 
 import pytest
+from materials.channels import MAX_MESSAGE_BYTES
 from materials.v1 import ingest_service_pb2
 
-from servicekit.channels import MAX_MESSAGE_BYTES
 from tests.contract.refusals import refused
 from tests.fuzz.calls import Caller
 from tests.local_stack import unique_course

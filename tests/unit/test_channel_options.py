@@ -4,14 +4,24 @@ from __future__ import annotations
 
 from pathlib import Path
 
+import grpc
 import grpc._cython.cygrpc
 import pytest
+from google.protobuf.descriptor import ServiceDescriptor
+from materials import channels
+from materials.v1 import (
+    ingest_service_pb2,
+    material_pb2,
+    processor_service_pb2,
+    record_service_pb2,
+    status_service_pb2,
+    status_service_pb2_grpc,
+)
 
-from servicekit import channels
 from servicekit.server import SERVER_OPTIONS
 
 LIBRARY = Path(grpc._cython.cygrpc.__file__)
-NAMES = sorted({name for name, _ in [*SERVER_OPTIONS, *channels.CHANNEL_OPTIONS]})
+NAMES = sorted({name for name, _ in [*SERVER_OPTIONS, *channels.channel_options()]})
 
 
 @pytest.fixture(scope="module")
@@ -25,6 +35,59 @@ def test_option_is_one_that_grpc_reads(library: bytes, name: str) -> None:
 
 
 def test_a_clients_pings_are_as_rare_as_the_server_wants_them() -> None:
-    server, client = dict(SERVER_OPTIONS), dict(channels.CHANNEL_OPTIONS)
+    server, client = dict(SERVER_OPTIONS), dict(channels.channel_options())
     assert client["grpc.keepalive_time_ms"] >= server["grpc.http2.min_ping_interval_without_data_ms"]
     assert server["grpc.keepalive_permit_without_calls"] == 1
+
+
+SERVICES = [
+    service
+    for file in (ingest_service_pb2, processor_service_pb2, record_service_pb2, status_service_pb2)
+    for service in file.DESCRIPTOR.services_by_name.values()
+]
+
+
+@pytest.mark.parametrize("service", SERVICES, ids=lambda service: service.name)
+def test_each_unary_call_has_an_end_and_no_stream_has(service: ServiceDescriptor) -> None:
+    for method in service.methods:
+        found = [
+            each
+            for each in channels.service_config()["methodConfig"]
+            if {"service": service.full_name, "method": method.name} in each["name"]
+        ]
+        streams = method.client_streaming or method.server_streaming
+        assert [each["timeout"] for each in found] == ([] if streams else ["120s"]), method.name
+
+
+def test_an_upload_is_not_repeated_by_the_channel() -> None:
+    named = [
+        name for each in channels.service_config()["methodConfig"] if "retryPolicy" in each for name in each["name"]
+    ]
+    assert named
+    assert not [name for name in named if name["service"] == "materials.v1.IngestService"]
+
+
+async def test_a_service_is_called_again_when_it_was_away_for_a_moment() -> None:
+    """The options are those that gRPC goes by: the second try of the same call is answered."""
+    tries = 0
+
+    async def answer(_: bytes, context: grpc.aio.ServicerContext[bytes, bytes]) -> bytes:
+        nonlocal tries
+        tries += 1
+        if tries == 1:
+            await context.abort(grpc.StatusCode.UNAVAILABLE, "not yet")
+        return status_service_pb2.GetMaterialResponse(material=material_pb2.Material(id="m")).SerializeToString()
+
+    server = grpc.aio.server()
+    handlers = {"GetMaterial": grpc.unary_unary_rpc_method_handler(answer)}
+    server.add_generic_rpc_handlers([grpc.method_handlers_generic_handler("materials.v1.StatusService", handlers)])
+    port = server.add_insecure_port("127.0.0.1:0")
+    await server.start()
+    try:
+        async with channels.open_channel(f"127.0.0.1:{port}") as channel:
+            stub = status_service_pb2_grpc.StatusServiceStub(channel)
+            request = status_service_pb2.GetMaterialRequest(material_id="m")
+            assert (await stub.GetMaterial(request, timeout=20)).material.id == "m"
+    finally:
+        await server.stop(None)
+    assert tries == 2

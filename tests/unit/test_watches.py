@@ -8,13 +8,14 @@ from typing import Any
 
 import grpc
 import pytest
+from materials.channels import bearer
 from materials.v1 import errors_pb2
 from materials.v1 import status_service_pb2 as pb
 from materials.v1.status_service_pb2_grpc import StatusServiceStub
 
 from gateway.services import Refused
 from gateway.watches import Watch
-from servicekit.channels import bearer, open_channel
+from servicekit.channels import open_channel
 from servicekit.errors import ServiceError, Unavailable
 from tests.contract.scripted_services import TOKEN, ScriptedServices, refuse, scripted_services
 

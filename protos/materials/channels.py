@@ -1,0 +1,110 @@
+"""Channels to the services, opened as they should be: what every client of the typed stubs needs and would else find out one outage at a time.
+
+    from materials.channels import bearer, open_channel
+    from materials.v1 import status_service_pb2, status_service_pb2_grpc
+
+    async with open_channel("status-1:50052,status-2:50052") as channel:
+        status = status_service_pb2_grpc.StatusServiceStub(channel)
+        request = status_service_pb2.GetMaterialRequest(material_id="…")
+        material = (await status.GetMaterial(request, metadata=bearer(token), timeout=10)).material
+
+The channel balances over all replicas, finds a dead connection within half a minute, and connects again by itself. Calls that met UNAVAILABLE are tried
+again by it, with jittered exponential backoff; so are those that a server CANCELLED, which is what becomes of calls that it had received and not yet looked
+at when it was told to stop. A caller's own cancellation is not repeated, and neither are uploads: repeat them with the same request id. A stream that breaks
+in the middle is the caller's to resume, by its revision or token.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import Any, TypeAlias
+
+import grpc
+from google.protobuf.descriptor import ServiceDescriptor
+from materials.v1 import (
+    ingest_service_pb2,
+    processor_service_pb2,
+    record_service_pb2,
+    status_service_pb2,
+)
+
+#: Both directions, both sides.
+MAX_MESSAGE_BYTES = 4 * 1024 * 1024
+#: A unary call that names no deadline, or a later one, ends after this.
+LONGEST_UNARY_CALL = "120s"
+RETRY_POLICY = {
+    "maxAttempts": 4,
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
+    "backoffMultiplier": 2,
+    "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
+}
+
+Options: TypeAlias = list[tuple[str, Any]]
+
+
+def service_config() -> dict[str, Any]:
+    """The gRPC service config (gRFC A2, A6): round robin, retries, time-outs. Retried is what may be repeated without harm: all but Ingest's calls."""
+    repeatable = [
+        record_service_pb2.DESCRIPTOR.services_by_name["RecordService"],
+        status_service_pb2.DESCRIPTOR.services_by_name["StatusService"],
+        processor_service_pb2.DESCRIPTOR.services_by_name["ProcessorService"],
+    ]
+    ingest = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"]
+    unary = [name for service in repeatable for name in _unary(service)]
+    return {
+        "loadBalancingConfig": [{"round_robin": {}}],
+        # The most exact name counts, and nothing of the others.
+        "methodConfig": [
+            {"name": [{"service": each.full_name} for each in repeatable], "retryPolicy": RETRY_POLICY},
+            {"name": unary, "retryPolicy": RETRY_POLICY, "timeout": LONGEST_UNARY_CALL},
+            *([{"name": _unary(ingest), "timeout": LONGEST_UNARY_CALL}] if _unary(ingest) else []),
+        ],
+    }
+
+
+def channel_options() -> Options:
+    """What `open_channel` gives to gRPC; for a channel of your own making."""
+    return [
+        ("grpc.service_config", json.dumps(service_config())),
+        ("grpc.enable_retries", 1),
+        ("grpc.max_receive_message_length", MAX_MESSAGE_BYTES),
+        ("grpc.keepalive_time_ms", 20_000),
+        ("grpc.keepalive_timeout_ms", 5_000),
+        # What decides when the other side is taken for dead is this; left alone it is a minute, whatever the keepalive time-out says.
+        ("grpc.http2.ping_timeout_ms", 5_000),
+        ("grpc.keepalive_permit_without_calls", 1),
+        ("grpc.http2.max_pings_without_data", 0),
+        ("grpc.initial_reconnect_backoff_ms", 100),
+        ("grpc.min_reconnect_backoff_ms", 100),
+        ("grpc.max_reconnect_backoff_ms", 2_000),
+    ]
+
+
+def target_of(endpoint: str) -> str:
+    """The gRPC target of an endpoint: `host:port`, several addresses with commas (replicas, in turn), or any target such as `dns:///status:50052`."""
+    return "ipv4:" + endpoint.replace(" ", "") if "," in endpoint else endpoint
+
+
+def open_channel(
+    endpoint: str, credentials: grpc.ChannelCredentials | None = None, options: Options | None = None
+) -> grpc.aio.Channel:
+    """An asynchronous channel; connects when first used and again whenever needed. By TLS with `credentials`. `options` take the place of
+    `channel_options()`."""
+    chosen = channel_options() if options is None else options
+    if credentials is None:
+        return grpc.aio.insecure_channel(target_of(endpoint), options=chosen)
+    return grpc.aio.secure_channel(target_of(endpoint), credentials, options=chosen)
+
+
+def bearer(token: str) -> list[tuple[str, str]]:
+    """The metadata that carries an identity."""
+    return [("authorization", f"Bearer {token}")]
+
+
+def _unary(service: ServiceDescriptor) -> list[dict[str, str]]:
+    return [
+        {"service": service.full_name, "method": method.name}
+        for method in service.methods
+        if not (method.client_streaming or method.server_streaming)
+    ]
