@@ -8,6 +8,7 @@ from typing import Any
 from materials.v1 import errors_pb2, ingest_service_pb2_grpc
 from materials.v1 import ingest_service_pb2 as pb
 
+from ingest_service.upload_messages import UploadMessage
 from ingest_service.uploads import Uploads
 from servicekit.channels import Peer
 from servicekit.errors import ServiceError
@@ -24,7 +25,7 @@ class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
         self._uploads, self._store, self._status = uploads, store, status
 
     async def UploadMaterial(
-        self, request_iterator: AsyncIterator[pb.UploadMaterialRequest], context: Any
+        self, request_iterator: AsyncIterator[UploadMessage], context: Any
     ) -> pb.UploadMaterialResponse:
         """See the contract."""
         messages = ended_by_the_client(request_iterator, context)
@@ -61,9 +62,7 @@ class IngestApi(ingest_service_pb2_grpc.IngestServiceServicer):
             ) from None
 
 
-async def ended_by_the_client(
-    messages: AsyncIterator[pb.UploadMaterialRequest], context: Any
-) -> AsyncIterator[pb.UploadMaterialRequest]:
+async def ended_by_the_client(messages: AsyncIterator[UploadMessage], context: Any) -> AsyncIterator[UploadMessage]:
     """The messages, ending only where the client said that they end.
 
     grpc.aio ends a request stream in the same way when the client has gone (cancelled, killed, cut off), and cancels the call's task only some moments

@@ -13,6 +13,8 @@ from ingest_service.orphan_sweeper import OrphanSweeper
 from ingest_service.record_calls import RecordCalls
 from ingest_service.settings import IngestSettings
 from ingest_service.store_cooldown import StoreCooldown
+from ingest_service.upload_messages import METHOD as UPLOAD_METHOD
+from ingest_service.upload_messages import decoded
 from ingest_service.uploads import Uploads, object_key
 from servicekit.bootstrap import call_interceptor, service_tokens
 from servicekit.channels import Peer
@@ -60,7 +62,7 @@ def build(settings: IngestSettings) -> ServiceManager:
     health = Health()
     server = GrpcServer(
         settings,
-        call_interceptor(settings),
+        call_interceptor(settings, decoders={UPLOAD_METHOD: decoded}),
         health=health,
         services=[
             (

@@ -66,7 +66,7 @@ class UploadCheck:
         self._type: FileType | None = None
         self._text: TextCheck | None = None
 
-    def feed(self, chunk: bytes) -> bytes:
+    def feed(self, chunk: bytes | memoryview) -> bytes | memoryview:
         """Takes the next bytes; returns those that may be stored now (b"" while the type is not known). Raises ServiceError."""
         if len(chunk) > MAX_CHUNK_BYTES:
             raise ServiceError(
@@ -113,8 +113,8 @@ class UploadCheck:
         self._check_text(head)
         return head
 
-    def _check_text(self, chunk: bytes, *, last: bool = False) -> None:
-        if self._text is not None and not self._text.feed(chunk, last=last):
+    def _check_text(self, chunk: bytes | memoryview, *, last: bool = False) -> None:
+        if self._text is not None and not self._text.feed(bytes(chunk), last=last):
             raise unsupported()
 
     def _size_mismatch(self) -> ServiceError:

@@ -16,6 +16,7 @@ from ingest_service.admission import Admission
 from ingest_service.event_publisher import EventPublisher
 from ingest_service.record_calls import RecordCalls
 from ingest_service.upload_check import Checked, Declared, UploadCheck
+from ingest_service.upload_messages import UploadMessage, chunk_of
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller
 from servicekit.object_store import ObjectStore
@@ -60,7 +61,7 @@ class Uploads:
             "you have as many uploads under way as one owner may; try again with the same request id when some are done",
         )
 
-    async def upload(self, caller: Caller, messages: AsyncIterator[pb.UploadMaterialRequest]) -> material_pb2.Material:
+    async def upload(self, caller: Caller, messages: AsyncIterator[UploadMessage]) -> material_pb2.Material:
         """The material, durable and on its way to be announced. Raises ServiceError; nothing is kept then."""
         with self._place(caller):
             try:
@@ -95,18 +96,16 @@ class Uploads:
             finally:
                 self._running -= 1
 
-    async def _metadata(self, messages: AsyncIterator[pb.UploadMaterialRequest]) -> Declared:
+    async def _metadata(self, messages: AsyncIterator[UploadMessage]) -> Declared:
         first = await self._in_time(anext(messages, None))
-        if first is None or first.WhichOneof("payload") != "metadata":
+        if not isinstance(first, pb.UploadMaterialRequest) or first.WhichOneof("payload") != "metadata":
             raise ServiceError(
                 errors_pb2.ERROR_REASON_UPLOAD_METADATA_MISSING, "the first message of an upload must carry `metadata`"
             )
         metadata = first.metadata
         return Declared(metadata.course_id, metadata.name, metadata.request_id, metadata.file_size, metadata.sha256)
 
-    async def _receive(
-        self, material_id: str, declared: Declared, messages: AsyncIterator[pb.UploadMaterialRequest]
-    ) -> Checked:
+    async def _receive(self, material_id: str, declared: Declared, messages: AsyncIterator[UploadMessage]) -> Checked:
         check = UploadCheck(declared, self._max_bytes)
         clock = asyncio.get_running_loop().time
         began, received = clock(), 0
@@ -172,19 +171,20 @@ def too_slow(why: str) -> ServiceError:
     return ServiceError(errors_pb2.ERROR_REASON_UPLOAD_TOO_SLOW, f"{why}; upload again with the same request id")
 
 
-async def _next(messages: AsyncIterator[pb.UploadMaterialRequest]) -> bytes | None:
+async def _next(messages: AsyncIterator[UploadMessage]) -> bytes | memoryview | None:
     """The next chunk with bytes in it, None at the end: messages without any do not keep an upload going. Raises UPLOAD_METADATA_REPEATED."""
     async for message in messages:
-        if message.WhichOneof("payload") == "metadata":
+        chunk = chunk_of(message)
+        if chunk is None:
             raise ServiceError(
                 errors_pb2.ERROR_REASON_UPLOAD_METADATA_REPEATED, "only the first message may carry `metadata`"
             )
-        if chunk := message.chunk:  # looked at once: each time it is another copy
+        if chunk:
             return chunk
     return None
 
 
-async def _hear_out(messages: AsyncIterator[pb.UploadMaterialRequest]) -> None:
+async def _hear_out(messages: AsyncIterator[UploadMessage]) -> None:
     """Takes what the client is still sending and throws it away, for a moment.
 
     A grpc.aio client that is refused while it writes gets INTERNAL in place of the refusal about every second time (grpc #36066): the reason arrives
@@ -194,6 +194,6 @@ async def _hear_out(messages: AsyncIterator[pb.UploadMaterialRequest]) -> None:
     with suppress(TimeoutError):
         async with asyncio.timeout(HEAR_OUT_SECONDS):
             async for message in messages:
-                taken += len(message.chunk)
+                taken += len(chunk_of(message) or b"")
                 if taken > HEAR_OUT_BYTES:
                     return

@@ -2,6 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable, Mapping
+from types import MappingProxyType
+from typing import Any
+
 from servicekit.identity import ServiceTokens, TokenVerifier
 from servicekit.interceptor import CallInterceptor
 from servicekit.logs import configure_logs
@@ -27,10 +31,14 @@ def token_verifier(settings: ServiceSettings) -> TokenVerifier:
     )
 
 
-def call_interceptor(settings: GrpcServiceSettings) -> CallInterceptor:
-    """What every call of this service goes through, by its settings. Raises as `token_verifier`."""
+def call_interceptor(
+    settings: GrpcServiceSettings, *, decoders: Mapping[str, Callable[[bytes], Any]] = MappingProxyType({})
+) -> CallInterceptor:
+    """What every call of this service goes through, by its settings; `decoders` as for CallInterceptor. Raises as `token_verifier`."""
     return CallInterceptor(
-        token_verifier(settings), OwnerRequests(settings.owner_requests_per_second, settings.owner_request_burst)
+        token_verifier(settings),
+        OwnerRequests(settings.owner_requests_per_second, settings.owner_request_burst),
+        decoders=decoders,
     )
 
 

@@ -1,7 +1,8 @@
 """The object store: any URL that obstore knows (file://, s3://, gs://, az://), streamed in both directions.
 
 Writing: the caller hands over chunks and is held back while the store is busy; a chunk and two parts are in memory, of a small object all of it. An object
-appears under its key only when it is complete: a write that is given up leaves nothing (object_writers.py; large files in a local directory: local_objects.py).
+appears under its key only when it is complete: a write that is given up leaves nothing (object_writers.py; in a local directory: local_pieces.py for small
+files, local_objects.py for large ones).
 """
 
 from __future__ import annotations
@@ -21,12 +22,13 @@ from obstore.store import from_url
 
 from servicekit.errors import ServiceError
 from servicekit.local_objects import LocalWriter
+from servicekit.local_pieces import LocalPieces
 from servicekit.object_store_errors import store_unavailable, translated
-from servicekit.object_writers import PART_BYTES, ObjectStream, ObjectWriter
+from servicekit.object_writers import PART_BYTES, ObjectStream, ObjectWriter, put_whole
 
 #: How long the free space of a file system is taken to be what it was.
 _MEASURED_SECONDS = 0.5
-#: Larger local files go through threads of ours, smaller ones through the library's, which need no turn at the interpreter.
+#: Smaller local files are written whole, several for each turn of a thread.
 _LOCAL_PIECE_BYTES = 256 * 1024
 _WRITING_THREADS = 16
 
@@ -47,6 +49,7 @@ class ObjectStore:
         self._store = from_url(url)
         # Apart from the process's other threads: a disk that hangs takes only these.
         self._threads = ThreadPoolExecutor(_WRITING_THREADS, "object-store")
+        self._pieces = LocalPieces(self._threads, most=_WRITING_THREADS)
         self._measuring: asyncio.Future[os.statvfs_result] | None = None
         self._measure_again_at = 0.0
 
@@ -55,12 +58,15 @@ class ObjectStore:
         """A writer for a new object; complete when the block ends well, gone when it does not."""
         root = self._local_root
         writer = (
-            ObjectWriter(self._store, key, held_bytes=PART_BYTES, stream=lambda: ObjectStream(self._store, key))
+            ObjectWriter(
+                held_bytes=PART_BYTES,
+                whole=lambda content: put_whole(self._store, key, content),
+                stream=lambda: ObjectStream(self._store, key),
+            )
             if root is None
             else ObjectWriter(
-                self._store,
-                key,
                 held_bytes=_LOCAL_PIECE_BYTES,
+                whole=lambda content: self._pieces.write(f"{root}/{key}", content),
                 stream=lambda: LocalWriter(root / key, self._threads, translated),
             )
         )

@@ -29,19 +29,23 @@ class _Abandoned(Exception):
 class ObjectWriter:
     """One object being written. Use through `ObjectStore.writing`.
 
-    What fits `held_bytes` is written in one piece, which costs less than a stream; of what is larger, `stream` makes a writer.
+    What fits `held_bytes` is written in one piece by `whole`, which costs less than a stream; of what is larger, `stream` makes a writer.
     """
 
     def __init__(
-        self, store: Any, key: str, *, held_bytes: int, stream: Callable[[], ObjectStream | LocalWriter]
+        self,
+        *,
+        held_bytes: int,
+        whole: Callable[[bytes], asyncio.Future[Any]],
+        stream: Callable[[], ObjectStream | LocalWriter],
     ) -> None:
-        self._store, self._key, self._held_bytes, self._make_stream = store, key, held_bytes, stream
-        self._held: list[bytes] = []
+        self._held_bytes, self._write_whole, self._make_stream = held_bytes, whole, stream
+        self._held: list[bytes | memoryview] = []
         self._held_size = 0
         self._stream: ObjectStream | LocalWriter | None = None
         self._whole: asyncio.Future[Any] | None = None
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | memoryview) -> None:
         """Takes the next bytes when the store has room for them."""
         if self._stream is not None:
             await self._stream.write(chunk)
@@ -59,11 +63,8 @@ class ObjectWriter:
         if self._stream is not None:
             await self._stream.finish()
             return
-        content = self._held[0] if len(self._held) == 1 else b"".join(self._held)
-        self._whole = _put(self._store, self._key, content, use_multipart=False)
-        with translated():
-            async with asyncio.timeout(_WRITE_SECONDS):
-                await asyncio.shield(self._whole)
+        self._whole = self._write_whole(b"".join(self._held))
+        await _ended(self._whole)
 
     async def abandon(self) -> bool:
         """Gives the write up; returns when the store has cleaned up, at most 10 s later: True when the object was complete already."""
@@ -75,23 +76,26 @@ class ObjectWriter:
         return _succeeded(self._whole)
 
 
+def put_whole(store: Any, key: str, content: bytes) -> asyncio.Future[Any]:
+    """Done when the object is there."""
+    return _put(store, key, content, use_multipart=False)
+
+
 class ObjectStream:
     """A large object being written in parts; as `ObjectWriter`."""
 
     def __init__(self, store: Any, key: str) -> None:
-        self._queue: asyncio.Queue[bytes | _Abandoned | None] = asyncio.Queue(_QUEUED_CHUNKS)
+        self._queue: asyncio.Queue[bytes | memoryview | _Abandoned | None] = asyncio.Queue(_QUEUED_CHUNKS)
         self._task = _put(store, key, self._chunks(), use_multipart=True, chunk_size=PART_BYTES, max_concurrency=2)
 
-    async def write(self, chunk: bytes) -> None:
+    async def write(self, chunk: bytes | memoryview) -> None:
         """Takes the next bytes when the store has room for them."""
         await self._enqueue(chunk)
 
     async def finish(self) -> None:
         """Returns when the object is there."""
         await self._enqueue(None)
-        with translated():
-            async with asyncio.timeout(_WRITE_SECONDS):
-                await asyncio.shield(self._task)
+        await _ended(self._task)
 
     async def abandon(self) -> bool:
         """As `ObjectWriter.abandon`."""
@@ -101,13 +105,13 @@ class ObjectStream:
         await asyncio.wait([self._task], timeout=_ABANDON_SECONDS)
         return _succeeded(self._task)
 
-    async def _chunks(self) -> AsyncIterator[bytes]:
+    async def _chunks(self) -> AsyncIterator[bytes | memoryview]:
         while (item := await self._queue.get()) is not None:
             if isinstance(item, _Abandoned):
                 raise item
             yield item
 
-    async def _enqueue(self, item: bytes | None) -> None:
+    async def _enqueue(self, item: bytes | memoryview | None) -> None:
         if self._queue.full() and not self._task.done():
             putting = asyncio.ensure_future(self._queue.put(item))
             try:
@@ -125,10 +129,17 @@ class ObjectStream:
                 self._task.result()
 
 
-def _put(store: Any, key: str, content: bytes | AsyncIterator[bytes], **how: Any) -> asyncio.Future[Any]:
+def _put(store: Any, key: str, content: bytes | AsyncIterator[bytes | memoryview], **how: Any) -> asyncio.Future[Any]:
     task = asyncio.ensure_future(obstore.put_async(store, key, content, **how))
     task.add_done_callback(_look_at_error)
     return task
+
+
+async def _ended(write: asyncio.Future[Any]) -> None:
+    """Waits for it; it goes on when whoever waits does not. Raises ServiceError."""
+    with translated():
+        async with asyncio.timeout(_WRITE_SECONDS):
+            await asyncio.shield(write)
 
 
 def _succeeded(write: asyncio.Future[Any]) -> bool:

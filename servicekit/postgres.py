@@ -77,19 +77,8 @@ class Postgres:
         self._pool: asyncpg.Pool[asyncpg.Record] | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
-        """Waits for the server with backoff (up to 45 s), migrates, opens the pool. Raises the last connection error."""
-        deadline = asyncio.get_running_loop().time() + START_SECONDS
-        pause = 0.1
-        while True:
-            try:
-                await self._migrate()
-                break
-            except TRANSIENT_ERRORS as error:
-                if asyncio.get_running_loop().time() > deadline:
-                    raise
-                log.warning("waiting for Postgres", schema=self._schema, error=type(error).__name__)
-            pause = min(2.0, pause * 2)
-            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+        """Waits for the server, migrates, opens the pool. Raises as `migrate`."""
+        await self.migrate()
         self._pool = await asyncpg.create_pool(
             self._dsn,
             min_size=1,
@@ -123,6 +112,21 @@ class Postgres:
             return False
         return True
 
+    async def migrate(self) -> None:
+        """Waits for the server with backoff (up to 45 s), and applies the migrations that it does not have. Raises the last connection error."""
+        deadline = asyncio.get_running_loop().time() + START_SECONDS
+        pause = 0.1
+        while True:
+            try:
+                await self._migrate()
+                return
+            except TRANSIENT_ERRORS as error:
+                if asyncio.get_running_loop().time() > deadline:
+                    raise
+                log.warning("waiting for Postgres", schema=self._schema, error=type(error).__name__)
+            pause = min(2.0, pause * 2)
+            await asyncio.sleep(pause * random.uniform(0.5, 1.0))
+
     async def _migrate(self) -> None:
         connection = await asyncpg.connect(
             # Without a time-out: an index on a large table, or the replica that is just making it, takes as long as it takes.
@@ -153,8 +157,8 @@ class Postgres:
                 await pool.expire_connections()
                 raise
             finally:
-                # Shielded: a cancelled caller must not lose a connection on its way back to the pool.
-                await asyncio.shield(pool.release(connection, timeout=5.0))
+                # Shielded by the pool itself: a cancelled caller does not lose a connection on its way back.
+                await pool.release(connection, timeout=5.0)
         except TRANSIENT_ERRORS as error:
             # An argument that asyncpg cannot encode is an InterfaceError too, and will be one again.
             if isinstance(error, ValueError):
@@ -163,6 +167,16 @@ class Postgres:
             raise Unavailable(
                 errors_pb2.ERROR_REASON_DATABASE_UNAVAILABLE, "the database cannot be reached; try again shortly"
             ) from error
+
+    @property
+    def connections_in_use(self) -> int:
+        """How many connections are held by somebody."""
+        return self._pool.get_size() - self._pool.get_idle_size() if self._pool is not None else 0
+
+    def has_spare_connection(self) -> bool:
+        """Whether one more can be had at once, or opened: what needs a second one while it holds a first must not wait for others that do the same."""
+        pool = self._pool
+        return pool is not None and (pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size())
 
     async def fetch(self, query: str, *args: Any) -> list[asyncpg.Record]:
         """Rows of one statement."""

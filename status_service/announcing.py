@@ -94,12 +94,12 @@ class Announcing:
         ids = [UUID(item.material_id) for item in published]
         incarnations = [item.position.incarnation for item in published]
         sequences = [item.position.last_sequence for item in published]
-        if lost := await self._postgres.fetch(record_store.TAKE_BACK_OVERWRITTEN, ids, incarnations, sequences):
-            log.warning("the stream was set back; what it lost is announced again", count=len(lost))
-            self._due.set()
-        await self._postgres.execute(
+        rows = await self._postgres.fetch(
             record_store.MARK_ANNOUNCED, ids, [item.number for item in published], incarnations, sequences
         )
+        if lost := sum(row["lost"] for row in rows):
+            log.warning("the stream was set back; what it lost is announced again", count=lost)
+            self._due.set()
 
 
 def to_announcement(record: Record) -> pb.Announcement:

@@ -9,21 +9,21 @@ again: events are safe to repeat. When Postgres refuses a value, the batch is wr
 from __future__ import annotations
 
 import asyncio
-from collections import Counter
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field, replace
-from datetime import datetime, timedelta
+from datetime import timedelta
 from uuid import UUID
 
 import structlog
 from materials.v1 import errors_pb2
 
 from servicekit.errors import ServiceError, Unavailable
-from servicekit.postgres import Postgres
-from status_service import record_store
+from servicekit.postgres import Connection, Postgres
+from status_service import batch_store
 from status_service.admission import WriteHealth
+from status_service.batch_store import Reading, Writing, Written
 from status_service.events import Event
-from status_service.record import PENDING, Record
+from status_service.record import Record
 from status_service.state_machine import TAKEN_AWAY, Decision, Policy, Transition, Verdict, decide
 
 log = structlog.get_logger()
@@ -55,11 +55,19 @@ class _Submission:
     done: asyncio.Future[Decision] = field(default_factory=lambda: asyncio.get_running_loop().create_future())
 
 
+#: An answer as far as it is known before the write: of a record to be made, nothing but the record.
+_Undecided = Record | Decision | ServiceError
+
+
 class RecordWriter:
     """A part: the only writer of `materials`, but for the announcer's own columns."""
 
     def __init__(
-        self, postgres: Postgres, policy: Policy, on_commit: Callable[[Sequence[Change]], None], health: WriteHealth
+        self,
+        postgres: Postgres,
+        policy: Policy,
+        on_commit: Callable[[Sequence[Change]], None],
+        health: WriteHealth,
     ) -> None:
         self._postgres, self._policy, self._on_commit, self._health = postgres, policy, on_commit, health
         self._queue: list[_Submission] = []
@@ -116,7 +124,7 @@ class RecordWriter:
 
     async def _write(self, batch: list[_Submission]) -> None:
         try:
-            answers, changes = await self._commit(batch)
+            book, decisions = await self._commit(batch)
         except Exception as error:
             if isinstance(error, Unavailable):
                 self._health.failed()
@@ -131,9 +139,8 @@ class RecordWriter:
                 if not submission.done.done():
                     submission.done.set_exception(error)
             return
-        # Watchers first: whoever hears the answer may already look.
-        self._on_commit(changes)
-        for submission, answer in zip(batch, answers, strict=True):
+        for submission, decision in zip(batch, decisions, strict=True):
+            answer = book.final(decision)
             if submission.done.done():
                 continue
             if isinstance(answer, Decision):
@@ -141,32 +148,39 @@ class RecordWriter:
             else:
                 submission.done.set_exception(answer)
 
-    async def _commit(self, batch: list[_Submission]) -> tuple[list[Decision | ServiceError], list[Change]]:
-        async with self._postgres.connection() as connection, connection.transaction():
-            changed = {s.material_id for s in batch if not isinstance(s.wanted, Record)}
-            known = await record_store.lock(connection, changed) if changed else {}
-            moment = await connection.fetchrow(record_store.MOMENT)
-            assert moment is not None, "a row of constants"
-            now, paused = moment["now"], moment["paused"]
-            book = _Book(known, self._policy, now, paused)
-            decisions = [
-                book.add(s.wanted) if isinstance(s.wanted, Record) else book.apply(s.material_id, s.wanted)
-                for s in batch
-            ]
-            if per_course := book.per_course():
-                book.number(await record_store.advance_courses(connection, per_course))
-            if book.new:
-                inserted = await record_store.insert(connection, list(book.new.values()))
-                missed = [record for key, record in book.new.items() if key not in inserted]
-                found = await record_store.find_by_request(connection, missed) if missed else []
-                book.settle(inserted, found)
-            if book.touched:
-                await record_store.update(connection, [book.records[key] for key in sorted(book.touched)])
-            if book.lines:
-                await record_store.insert_transitions(connection, book.lines, now)
-        if book.changed:  # what wrote nothing tells nothing
-            self._health.committed()
-        return [book.final(decision) for decision in decisions], book.changes()
+    async def _commit(self, batch: list[_Submission]) -> tuple[_Book, list[_Undecided]]:
+        changed = {s.material_id for s in batch if not isinstance(s.wanted, Record)}
+        async with self._postgres.connection() as connection:
+            committed = await self._decide_and_write(connection, batch, changed)
+            while committed is None:
+                # Somebody else was between. Now with the rows locked, so that nobody can be.
+                async with connection.transaction():
+                    await batch_store.lock(connection, changed)
+                    committed = await self._decide_and_write(connection, batch, changed)
+            book, decisions = committed
+            if book.changed:  # what wrote nothing tells nothing
+                self._health.committed()
+            # Watchers first, before anything else is waited for: whoever hears the answer may already look.
+            self._on_commit(book.changes())
+        return book, decisions
+
+    async def _decide_and_write(
+        self, connection: Connection, batch: list[_Submission], changed: set[UUID]
+    ) -> tuple[_Book, list[_Undecided]] | None:
+        """None, with nothing written, when one of the rows is another than the one that was decided on."""
+        reading = await batch_store.read(connection, changed) if changed else batch_store.NOTHING
+        book = _Book(reading, self._policy)
+        decisions = [
+            book.add(s.wanted) if isinstance(s.wanted, Record) else book.apply(s.material_id, s.wanted) for s in batch
+        ]
+        writing = book.writing()
+        if writing.new or writing.updated:
+            written = await batch_store.write(connection, writing, reading, self._policy.announce_lease)
+            if written is None:
+                return None
+            missed = [record for record in writing.new if record.material_id not in written.course_revisions]
+            book.settle(written, await batch_store.find_by_request(connection, missed) if missed else [])
+        return book, decisions
 
 
 class _Book:
@@ -175,41 +189,66 @@ class _Book:
     New rows are written once, with the number that the course gives them. Where a row turns out not to be new its number is used by nobody.
     """
 
-    def __init__(self, known: dict[UUID, Record], policy: Policy, now: datetime, paused: bool) -> None:
-        self._policy, self._now, self._paused = policy, now, paused
+    def __init__(self, reading: Reading, policy: Policy) -> None:
+        self._policy, self._now, self._paused = policy, reading.now, reading.paused
         self._revoked: dict[UUID, tuple[str, int]] = {}
-        self.records = known
-        self.new: dict[UUID, Record] = {}
-        self.touched: set[UUID] = set()
+        self._records = dict(reading.records)
+        self._new: dict[UUID, Record] = {}
+        self._updated: set[UUID] = set()
         self.changed: dict[UUID, None] = {}
-        self.lines: list[tuple[UUID, int, Transition]] = []
+        self._lines: list[tuple[UUID, int, Transition]] = []
         self._found: list[Record] = []
 
     def add(self, record: Record) -> Record:
         """A record to be made; whether it is new is known only when it is inserted."""
-        lease = self._now + timedelta(seconds=self._policy.announce_lease)
-        # The Ingest that asked publishes it itself, and has this long to do so.
-        if record.material_id in self.records:
-            self._found.append(self.records[record.material_id])
-            return record
-        made = replace(record, created_at=self._now, updated_at=self._now, announce_lease_expires_at=lease)
-        self.new.setdefault(record.material_id, made)
-        self.changed[record.material_id] = None
-        return made
+        if record.material_id in self._records:
+            self._found.append(self._records[record.material_id])
+        else:
+            self._new.setdefault(record.material_id, record)
+            self.changed[record.material_id] = None
+        return record
 
-    def settle(self, inserted: set[UUID], found: Sequence[Record]) -> None:
-        """Which of the new rows are, and those that the table had in their place."""
-        for key in [key for key in self.new if key not in inserted]:
-            del self.new[key]
-            del self.changed[key]
-        for key, record in self.new.items():
-            self.records[key] = record
-            self.lines.append((key, 1, Transition(0, PENDING, "created", record.owner_id, 0, "", 0)))
-        self._found += [*found, *self.new.values()]
+    def apply(self, material_id: UUID, event: Event) -> Decision | ServiceError:
+        """Decides an event on the outcome of those before."""
+        record = self._records.get(material_id)
+        if record is None or self._now is None:
+            return UnknownMaterial()
+        decision = decide(record, event, self._now, self._policy, paused=self._paused)
+        if decision.record is not record:
+            self._records[material_id] = decision.record
+            self._updated.add(material_id)
+        if decision.changed:
+            self.changed[material_id] = None
+            if record.lease_worker and decision.record.attempt_outcome in TAKEN_AWAY:
+                self._revoked[material_id] = (record.lease_worker, record.attempt)
+        if decision.transition is not None:
+            self._lines.append((material_id, decision.record.revision, decision.transition))
+        return decision
+
+    def writing(self) -> Writing:
+        """What has been decided."""
+        changed = [self._new.get(key) or self._records[key] for key in self.changed]
+        return Writing(list(self._new.values()), [self._records[key] for key in self._updated], changed, self._lines)
+
+    def settle(self, written: Written, found: Sequence[Record]) -> None:
+        """Gives each changed record its course revision. `found` are those that the table had in the place of new ones."""
+        # The Ingest that asked publishes it itself, and has this long to do so.
+        lease = written.now + timedelta(seconds=self._policy.announce_lease)
+        for key, record in [*self._new.items()]:
+            if key in written.course_revisions:
+                self._records[key] = replace(
+                    record, created_at=written.now, updated_at=written.now, announce_lease_expires_at=lease
+                )
+            else:
+                del self._new[key]
+                del self.changed[key]
+        for key in self.changed:
+            self._records[key] = replace(self._records[key], course_revision=written.course_revisions[key])
+        self._found += [*found, *(self._records[key] for key in self._new)]
 
     def _created(self, wanted: Record) -> Decision | ServiceError:
-        if self.new.pop(wanted.material_id, None) is not None:
-            return Decision(Verdict.APPLIED, self.records[wanted.material_id], changed=True)
+        if self._new.pop(wanted.material_id, None) is not None:
+            return Decision(Verdict.APPLIED, self._records[wanted.material_id], changed=True)
         for record in self._found:
             same_request = wanted.request_id and (record.owner_id, record.request_id) == (
                 wanted.owner_id,
@@ -225,44 +264,15 @@ class _Book:
             errors_pb2.ERROR_REASON_REQUEST_ID_REUSED, "this request id was used for another upload; use a new one"
         )
 
-    def apply(self, material_id: UUID, event: Event) -> Decision | ServiceError:
-        """Decides an event on the outcome of those before."""
-        record = self.records.get(material_id)
-        if record is None:
-            return UnknownMaterial()
-        decision = decide(record, event, self._now, self._policy, paused=self._paused)
-        if decision.record is not record:
-            self.records[material_id] = decision.record
-            self.touched.add(material_id)
-        if decision.changed:
-            self.changed[material_id] = None
-            if record.lease_worker and decision.record.attempt_outcome in TAKEN_AWAY:
-                self._revoked[material_id] = (record.lease_worker, record.attempt)
-        if decision.transition is not None:
-            self.lines.append((material_id, decision.record.revision, decision.transition))
-        return decision
-
-    def per_course(self) -> Counter[str]:
-        """How many changes each course has."""
-        return Counter((self.new.get(key) or self.records[key]).course_id for key in self.changed)
-
-    def number(self, newest: dict[str, int]) -> None:
-        """Gives each changed record its course revision, in the order the changes came."""
-        for key in reversed(self.changed):
-            rows = self.new if key in self.new else self.records
-            course = rows[key].course_id
-            rows[key] = replace(rows[key], course_revision=newest[course])
-            newest[course] -= 1
-
-    def final(self, answer: Record | Decision | ServiceError) -> Decision | ServiceError:
+    def final(self, answer: _Undecided) -> Decision | ServiceError:
         """The answer with what only the whole batch knows: a record's number, and whether one to be made was new."""
         if isinstance(answer, Record):
             return self._created(answer)
         if isinstance(answer, Decision) and answer.record.material_id in self.changed:
-            final = self.records[answer.record.material_id]
+            final = self._records[answer.record.material_id]
             return replace(answer, record=replace(answer.record, course_revision=final.course_revision))
         return answer
 
     def changes(self) -> list[Change]:
         """What watchers and workers are told, in the order of the course revisions."""
-        return [Change(self.records[key], *self._revoked.get(key, ("", 0))) for key in self.changed]
+        return [Change(self._records[key], *self._revoked.get(key, ("", 0))) for key in self.changed]

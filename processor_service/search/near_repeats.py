@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import re
 from collections import Counter
-from collections.abc import KeysView, Sequence
+from collections.abc import Iterable, KeysView, Sequence
 from itertools import chain
 from math import ceil
 
@@ -32,12 +32,11 @@ def fold_repeats(texts: Sequence[str], *, at_most: int) -> list[tuple[int, int]]
     holder: dict[int, int] = {}
     further: dict[int, list[int]] = {}
     for index, text in enumerate(texts):
-        words = _words(text)
-        if len(kept) == at_most and _begins_anew(words, holder.keys()):
+        if len(kept) == at_most and _begins_anew(text, holder.keys()):
             continue
-        runs = _runs(words)
+        runs = dict.fromkeys(_runs(_words(text)), index)
         enough = REPEATED_SHARE * len(runs)
-        held = holder.keys() & runs
+        held = holder.keys() & runs.keys()
         original = None
         # Most texts repeat none: what all others hold together of one is seldom enough.
         if len(held) >= enough:
@@ -48,29 +47,48 @@ def fold_repeats(texts: Sequence[str], *, at_most: int) -> list[tuple[int, int]]
             repeats[original] += 1
         elif len(kept) < at_most:
             kept.append(index)
-            holder.update(dict.fromkeys(runs - held, index))
+            # Whoever had a run first keeps it.
             for run in held:
+                del runs[run]
                 if len(others := further.setdefault(run, [])) < REMEMBERED - 1:
                     others.append(index)
+            holder.update(runs)
     return [(index, repeats[index]) for index in kept]
 
 
-def _begins_anew(words: Sequence[str], held: KeysView[int]) -> bool:
+def _begins_anew(text: str, held: KeysView[int]) -> bool:
     """Whether so many runs at the beginning are none of those held that the text cannot repeat any: told by a fifth of it, as nearly always."""
-    count = max(1, len(words) - RUN_WORDS + 1)
-    beginning = count - ceil(REPEATED_SHARE * count) + 1
-    runs = _runs(words[: beginning + RUN_WORDS - 1])
+    if text.isascii():
+        # Nothing is split that is not looked at: of words there are at most as many as spaces let there be.
+        spaced = _spaced(text)
+        beginning = _beginning(spaced.count(" ") + 1)
+        words = spaced.split(None, beginning + RUN_WORDS - 1)
+    else:
+        words = _words(text)
+        beginning = _beginning(len(words))
+    runs = set(_runs(words[: beginning + RUN_WORDS - 1]))
     return len(runs) == beginning and held.isdisjoint(runs)
 
 
-def _runs(words: Sequence[str]) -> set[int]:
+def _beginning(words: int) -> int:
+    """Runs of a text of so many words, or fewer, that are more than a repeat may have of its own."""
+    count = max(1, words - RUN_WORDS + 1)
+    return count - ceil(REPEATED_SHARE * count) + 1
+
+
+def _runs(words: Sequence[str]) -> Iterable[int]:
     """The runs by their hashes: a tuple for each would cost more than all else."""
     if len(words) < RUN_WORDS:
-        return {hash(tuple(words))}
+        return (hash(tuple(words)),)
     # As many lists as RUN_WORDS.
-    return set(map(hash, zip(words, words[1:], words[2:], strict=False)))
+    return map(hash, zip(words, words[1:], words[2:], strict=False))
 
 
 def _words(text: str) -> list[str]:
     # The same words either way, but without the expression in a third of the time.
-    return text.lower().translate(_ASCII_SPACES).split() if text.isascii() else _WORD.findall(text.casefold())
+    return _spaced(text).split() if text.isascii() else _WORD.findall(text.casefold())
+
+
+def _spaced(text: str) -> str:
+    """A text of ASCII with one space, or several, between its words and nothing else."""
+    return text.lower().translate(_ASCII_SPACES)

@@ -1,14 +1,11 @@
-"""The SQL of searching: the passages of a course nearest to a vector, and those that share the rarest words with a query.
+"""The SQL of searching: the passages of a course nearest to a vector, and beside them those that share words with a query (`words_store`).
 
-All of one search is one read-only snapshot: it never sees two generations of the index, nor one list with a passage and the other without.
+All of one search is one read-only snapshot: it never sees two generations of the index, nor one list with a passage and the other without. In a course where
+both lists take their time they are made at once, by two connections with that same snapshot, if a second one is to be had.
 
 Nearest. Exact, comparing every passage of the course, as long as there are at most `exact_passages` of them. Above that by the HNSW index of the generation,
 where there is one and the course is a good part of it: else the index would return other courses' passages by the thousand, and miss (docs/decisions). The
 decision counts no further than it needs to.
-
-Words. A word's weight is its rarity in what the caller may see of the course; one in most passages, or in more than COMMON_PASSAGES, weighs nothing. Finding
-that out costs as much as the word is frequent in the whole index, so that words of which Postgres' own statistics tell that they are everywhere are not looked
-for at all. Words are compared as values, so nothing that a caller writes is an operator.
 
 What can go wrong: a planner that has the query vector as text parses it for every row, and one that plans without values takes the wrong index from the sixth
 search on. Hence binary parameters (`index_store.prepare_connection`) and custom plans. Settings last as long as the transaction: a connection that goes back to
@@ -17,10 +14,9 @@ its pool loses them, and behind a pooler the next transaction is someone else's.
 
 from __future__ import annotations
 
-import time
-from collections.abc import Mapping, Sequence
+import asyncio
+from collections.abc import Sequence
 from dataclasses import dataclass
-from math import log
 from typing import NamedTuple
 from uuid import UUID
 
@@ -30,29 +26,23 @@ from numpy.typing import NDArray
 from pgvector import HalfVector
 
 from processor_service.search.nearest_index import COURSE_SHARE, index_name
+from processor_service.search.words_store import COMMON_PASSAGES, HIT, WITHIN, Within, WordedPassages
 from servicekit.postgres import Connection, Postgres
 
-#: A word in more passages of a course than these says nothing that meaning does not say better.
-COMMON_PASSAGES = 2_000
-#: Nor does one in more passages of the whole index than these.
-COMMON_IN_INDEX = 50_000
-#: How long the index's statistics are remembered.
-STATISTICS_SECONDS = 60.0
-#: Passages that are looked at for the words of one query, over all its words, the rarest first.
-WORD_PASSAGES = 8_000
+#: From so many passages on the two lists are made at once: below, the nearest take no longer than sharing a snapshot.
+AT_ONCE_FROM = 3_000
 
 # It also makes the plans of what follows in the transaction custom ones, and saves a message by it.
 SERVING = """
     SELECT set_config('plan_cache_mode', 'force_custom_plan', true), g.generation, g.embedding_model, i.indexrelid IS NOT NULL AS indexed,
-        coalesce(c.reltuples, 0)::bigint AS passages
+        coalesce(c.reltuples, 0)::bigint AS passages, greatest(t.reltuples, 0)::bigint AS in_all
     FROM index_generations g
+    JOIN pg_class t ON t.oid = 'passages'::regclass
     LEFT JOIN pg_class c ON c.oid = to_regclass($1 || g.generation)
     LEFT JOIN pg_index i ON i.indexrelid = c.oid AND i.indisvalid
     WHERE g.state = 'serving'
 """
-WITHIN = "p.course_id = $1 AND p.generation = $2 AND ($3::text IS NULL OR p.owner_id = $3)"
 COUNT = f"SELECT count(*) FROM (SELECT FROM passages p WHERE {WITHIN} LIMIT $4) AS counted"
-HIT = "p.material_id, p.page_number, p.ordinal, p.start_offset, p.end_offset, p.heading, p.text"
 # The operands' order and the binary parameter matter (docs/decisions). Each distance is worked out once, and no text is carried through the sort.
 NEAREST = f"""
     SELECT {HIT}, 1 - n.distance AS similarity, 1.0::float8 AS coverage
@@ -72,29 +62,9 @@ BY_INDEX = """
     SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL hnsw.ef_search = 200; SET LOCAL hnsw.max_scan_tuples = 100000;
     SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off
 """
-COMMON_WORDS = """
-    SELECT common.word FROM pg_stats s JOIN pg_class c ON c.oid = 'passages'::regclass
-    CROSS JOIN LATERAL unnest(s.most_common_elems::text::text[], s.most_common_elem_freqs) AS common (word, frequency)
-    WHERE s.schemaname = current_schema() AND s.tablename = 'passages' AND s.attname = 'words' AND common.frequency * c.reltuples > $1
-"""
-WORD_COUNTS = f"""
-    SELECT count.passages FROM unnest($4::text[]) WITH ORDINALITY AS wanted (word, place)
-    CROSS JOIN LATERAL (
-        SELECT count(*) AS passages FROM (SELECT FROM passages p WHERE {WITHIN} AND p.words @@ wanted.word::tsquery LIMIT $5) AS found
-    ) AS count
-    ORDER BY wanted.place
-"""
-# Of passages with the same words the nearest in meaning comes first; of very many the later ones are left out.
-WORDED = f"""
-    WITH matched AS (
-        SELECT p.ctid AS place, sum(wanted.weight) AS coverage
-        FROM unnest($5::text[], $6::float8[]) AS wanted (word, weight)
-        CROSS JOIN LATERAL (SELECT p.ctid FROM passages p WHERE {WITHIN} AND p.words @@ wanted.word::tsquery) AS p
-        GROUP BY p.ctid ORDER BY coverage DESC, p.ctid LIMIT greatest(1000, $7)
-    )
-    SELECT {HIT}, 1 - (p.embedding <=> $4) AS similarity, matched.coverage FROM matched JOIN passages p ON p.ctid = matched.place
-    ORDER BY matched.coverage DESC, p.embedding <=> $4, p.material_id, p.page_number, p.ordinal LIMIT $7
-"""
+SHARED_SNAPSHOT = "SELECT pg_export_snapshot()"
+# The name is one that Postgres made up.
+SAME_SNAPSHOT = "SET TRANSACTION SNAPSHOT '{name}'; SET LOCAL plan_cache_mode = force_custom_plan"
 
 Embedding = NDArray[np.float32]
 
@@ -144,8 +114,7 @@ class SearchStore:
 
     def __init__(self, postgres: Postgres, *, exact_passages: int) -> None:
         self._postgres, self._exact_passages = postgres, exact_passages
-        self._common_words: frozenset[str] = frozenset()
-        self._common_words_until = 0.0
+        self._worded = WordedPassages()
 
     async def candidates(
         self, embedding: Embedding, model: str, words: Sequence[str], scope: Scope, depth: int
@@ -158,69 +127,53 @@ class SearchStore:
             serving = await connection.fetchrow(SERVING, index_name(""))
             if serving is None or serving["embedding_model"] != model:
                 raise ModelChanged
-            within = (scope.course_id, serving["generation"], scope.owner_id)
+            within: Within = (scope.course_id, serving["generation"], scope.owner_id)
             indexed_from = max(self._exact_passages, int(COURSE_SHARE * serving["passages"]))
             most = indexed_from if serving["indexed"] else 2 * COMMON_PASSAGES
             count = await connection.fetchval(COUNT, *within, most + 1)
-            vector = HalfVector(embedding)
-            worded = await self._worded(connection, within, vector, words, count, depth)
-            # Last: its settings are not for the others.
-            if serving["indexed"] and count > indexed_from:
-                await connection.execute(BY_INDEX)
-                statement = INDEXED_NEAREST.format(hit=HIT, within=WITHIN, dimensions=len(embedding))
-            else:
-                statement = NEAREST
-            nearest = await connection.fetch(statement, *within, vector, depth)
-            return Candidates([_candidate(row) for row in nearest], [_candidate(row) for row in worded])
+            nearest = _Nearest(within, HalfVector(embedding), depth, serving["indexed"] and count > indexed_from)
+            beside = None
+            if words and count >= AT_ONCE_FROM and self._postgres.has_spare_connection():
+                snapshot = await connection.fetchval(SHARED_SNAPSHOT)
+                beside = asyncio.create_task(self._nearest_beside(nearest, snapshot), name="nearest passages")
+            try:
+                worded = await self._worded.find(
+                    connection, within, nearest.vector, words, passages=count, in_index=serving["in_all"], depth=depth
+                )
+                # Last: its settings are not for the others.
+                found = await (beside or nearest.find(connection))
+            finally:
+                if beside is not None:
+                    # Of a search that failed or was given up nothing goes on, and what else became of it is not asked for.
+                    beside.cancel()
+                    await asyncio.gather(beside, return_exceptions=True)
+            return Candidates([_candidate(row) for row in found], [_candidate(row) for row in worded])
 
-    async def _worded(
-        self,
-        connection: Connection,
-        within: tuple[str, int, str | None],
-        vector: HalfVector,
-        words: Sequence[str],
-        passages: int,
-        depth: int,
-    ) -> list[asyncpg.Record]:
-        if not words or passages == 0:
-            return []
-        common = await self._common(connection)
-        queries = [as_query(word) for word in words if word not in common]
-        most = min(COMMON_PASSAGES, passages // 2)
-        counted = [row["passages"] for row in await connection.fetch(WORD_COUNTS, *within, queries, most + 1)]
-        weights = rarities(dict(zip(queries, counted, strict=True)), passages=passages, common=most)
-        if not weights:
-            return []
-        return await connection.fetch(WORDED, *within, vector, list(weights), list(weights.values()), depth)
-
-    async def _common(self, connection: Connection) -> frozenset[str]:
-        # Statistics change with the next ANALYZE, and reading them takes as long as looking for a word.
-        if time.monotonic() >= self._common_words_until:
-            self._common_words = frozenset(row["word"] for row in await connection.fetch(COMMON_WORDS, COMMON_IN_INDEX))
-            self._common_words_until = time.monotonic() + STATISTICS_SECONDS
-        return self._common_words
+    async def _nearest_beside(self, nearest: _Nearest, snapshot: str) -> list[asyncpg.Record]:
+        async with (
+            self._postgres.connection() as connection,
+            connection.transaction(isolation="repeatable_read", readonly=True),
+        ):
+            await connection.execute(SAME_SNAPSHOT.format(name=snapshot))
+            return await nearest.find(connection)
 
 
-def as_query(word: str) -> str:
-    """A word as a `tsquery` that is just this word."""
-    escaped = word.replace("\\", "\\\\").replace("'", "''")
-    return f"'{escaped}'"
+@dataclass(frozen=True, slots=True)
+class _Nearest:
+    """What is looked for, and whether by the index of vectors."""
 
+    within: Within
+    vector: HalfVector
+    depth: int
+    by_index: bool
 
-def rarities(counts: Mapping[str, int], *, passages: int, common: int) -> dict[str, float]:
-    """What each word counts, by how many of `passages` have it: all that weigh anything sum up to 1. Only those that are somewhere are returned, the rarest
-    first; a word in more than `common` passages weighs nothing. Of words that are in WORD_PASSAGES together, the further ones are left out."""
-    rarity = {
-        word: log(1 + (passages - count + 0.5) / (count + 0.5)) for word, count in counts.items() if count <= common
-    }
-    total = sum(rarity.values())
-    weights: dict[str, float] = {}
-    room = WORD_PASSAGES
-    for word in sorted(rarity, key=lambda word: counts[word]):
-        room -= counts[word]
-        if counts[word] and room >= 0:
-            weights[word] = rarity[word] / total
-    return weights
+    async def find(self, connection: Connection) -> list[asyncpg.Record]:
+        """HIT, similarity, and 1 for the coverage. Changes settings of the transaction."""
+        statement = NEAREST
+        if self.by_index:
+            await connection.execute(BY_INDEX)
+            statement = INDEXED_NEAREST.format(hit=HIT, within=WITHIN, dimensions=self.vector.dimensions())
+        return await connection.fetch(statement, *self.within, self.vector, self.depth)
 
 
 def _candidate(row: asyncpg.Record) -> Candidate:

@@ -186,8 +186,7 @@ def checked_query(field: str, text: str) -> str:
 
 def ranked(candidates: Candidates, hidden: Set[str] = frozenset()) -> list[Ranked]:
     """The candidates as one list, but for those of `hidden` materials: best first, repeats folded; at most MAX_RESULTS. Pure."""
-    nearest = [each for each in candidates.nearest if str(each.hit.material_id) not in hidden]
-    worded = [each for each in candidates.worded if str(each.hit.material_id) not in hidden]
+    nearest, worded = (_without(hidden, each) for each in (candidates.nearest, candidates.worded))
     by_place = {_place(each.hit): each for each in (*nearest, *worded)}
     most = max((each.similarity for each in nearest), default=0.0)
     by_meaning = Ranking([Place(_place(each.hit), _nearness(each.similarity, most)) for each in nearest])
@@ -195,6 +194,11 @@ def ranked(candidates: Candidates, hidden: Set[str] = frozenset()) -> list[Ranke
     fused: list[tuple[Candidate, float]] = [(by_place[place], score) for place, score in fuse([by_meaning, by_words])]
     folded = fold_repeats([each.hit.text for each, _ in fused], at_most=MAX_RESULTS)
     return [Ranked(fused[at][0].hit, fused[at][1], fused[at][0].similarity, repeats) for at, repeats in folded]
+
+
+def _without(hidden: Set[str], candidates: list[Candidate]) -> list[Candidate]:
+    # Nearly always nothing is hidden, and an id as text takes as long to make as its candidate to rank.
+    return [each for each in candidates if str(each.hit.material_id) not in hidden] if hidden else candidates
 
 
 def _nearness(similarity: float, most: float) -> float:

@@ -6,13 +6,13 @@ one material    GET.
 a list's page   one LIST_*.
 a search        the generation in use; one read-only transaction of seven statements; the Brain embeds the query; Status is asked for the materials: GET.
 a watch opens   of a course, through the gateway: COURSE_REVISION for the feed, where nobody watches it yet; COURSE_REVISION and COURSE_SINCE for the snapshot.
-an upload       AdmitUploads: ADMISSION. CreateMaterials: one transaction of six. The event, on JetStream; the change, to other replicas. MarkAnnounced: two.
+an upload       AdmitUploads: ADMISSION. CreateMaterials: one statement. The event, on JetStream; the change, to other replicas. MarkAnnounced: one statement.
   over HTTP     and the gateway's call, which takes the metadata in one message and the bytes of a small file in another.
-a change        one transaction after GET; one message on NATS; one to each watcher, and no query for any.
+a change        GET, then READ and one statement that writes; one message on NATS; one to each watcher, and no query for any.
 a material      as it is read: ClaimMaterial, which looks whose turn it is with two queries; reports that it has begun and that it is done, each a message on
-                one long stream; each of the three is a transaction and a change. Of the processor: the document opened (three statements) and sealed (four),
+                one long stream; each of the three is READ, a write and a change. Of the processor: the document opened (three statements) and sealed (four),
                 each a transaction; whether its bytes were read before; the generation in use. One acknowledgement. One less: no text is before its first page.
-a page          a report, a transaction and a change in Status, fewer where pages are faster than reports. Of the processor: the text before it, the generation
+a page          a report, READ, a write and a change in Status, fewer where pages are faster than reports. Of the processor: the text before it, the generation
                 in use, one transaction of page and passages. The Brain embeds it,
   a picture     and has read it before.
 """
@@ -37,12 +37,12 @@ COSTS = {
     SEARCH:                Cost(   1,       0,       8,       0,          1,       0,         0,     1),
     "a watch opens":       Cost(   3,       0,       0,       0,          1,       1,         0,     0),
     "another watch opens": Cost(   2,       0,       0,       0,          1,       1,         0,     0),
-    "an upload":           Cost(   9,       3,       0,       0,          3,       0,         2,     0),
-    "an upload over HTTP": Cost(   9,       3,       0,       0,          5,       0,         2,     0),
-    "a change":            Cost(   8,       1,       0,       0,          0,       0,         1,     0),
+    "an upload":           Cost(   3,       2,       0,       0,          3,       0,         2,     0),
+    "an upload over HTTP": Cost(   3,       2,       0,       0,          5,       0,         2,     0),
+    "a change":            Cost(   3,       1,       0,       0,          0,       0,         1,     0),
     "its watcher":         Cost(   0,       0,       0,       0,          0,       1,         0,     0),
-    "a material":          Cost(  22,       3,       8,       2,          3,       0,         4,     0),
-    "a page":              Cost(   6,       1,       8,       1,          1,       0,         1,     1),
+    "a material":          Cost(   8,       3,       8,       2,          3,       0,         4,     0),
+    "a page":              Cost(   2,       1,       8,       1,          1,       0,         1,     1),
     "a picture":           Cost(   0,       0,       0,       0,          0,       0,         0,     1),
 }  # fmt: skip
 AT_ONCE, WATCHERS, PAGES = 20, 20, 12

@@ -8,7 +8,15 @@ import numpy as np
 import pytest
 
 from processor_service.index.search_words import query_words
+from processor_service.search import words_store
 from processor_service.search.search_store import ModelChanged, Scope
+from processor_service.search.words_store import (
+    PLACES_BY_INDEX,
+    PLACES_READ_THROUGH,
+    READ_THROUGH_TIMES,
+    as_query,
+    places_of_words,
+)
 from tests.integration.search_index import DIMENSIONS, MODEL, SearchIndex, made_vectors, search_index
 from tests.local_stack import LocalStack
 
@@ -123,3 +131,47 @@ async def test_only_the_generation_in_use_is_searched_and_only_with_its_model(st
         found = await index.store().candidates(embedding, "another model", words, Scope("course"), 100)
         assert [each.hit.text for each in found.worded] == ["Bayes, cut anew."]
         assert len(found.nearest) == 1 + len(FILLERS)
+
+
+async def test_reading_a_small_course_through_finds_what_the_index_of_words_finds(
+    stack: LocalStack, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    queries = ("Bayes 1763", "theorem 2.3.1 sequence limit", "the lecture of week 7", "光合作用", "unheard of")
+    asked = list[str]()
+
+    def chosen(passages: int, in_index: int) -> str:
+        asked.append(places_of_words(passages, in_index))
+        return asked[-1]
+
+    monkeypatch.setattr(words_store, "places_of_words", chosen)
+    async with search_index(stack) as index:
+        await index.add("course", TEXTS)
+        by_index = [await index.find(query, "course") for query in queries]
+        assert set(asked) == {PLACES_BY_INDEX}
+        asked.clear()
+        await index.add("other", [f"Bayes, number {number}." for number in range(len(TEXTS) * READ_THROUGH_TIMES)])
+        await index.analyze()
+        assert [await index.find(query, "course") for query in queries] == by_index
+        assert set(asked) == {PLACES_READ_THROUGH}
+
+
+async def test_words_everywhere_in_a_large_course_are_not_looked_for_again(
+    index: SearchIndex, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(words_store, "COMMON_PASSAGES", 5)
+    store, scope, nowhere = index.store(), Scope("course"), np.ones(DIMENSIONS, dtype=np.float32)
+    looked_for = list[tuple[str, ...]]()
+
+    def noted(word: str) -> str:
+        looked_for[-1] += (word,)
+        return as_query(word)
+
+    monkeypatch.setattr(words_store, "as_query", noted)
+    found = []
+    for _ in range(2):
+        looked_for.append(())
+        found.append(await store.candidates(nowhere, MODEL, ("lecture", "bayes"), scope, 10))
+    assert found[0] == found[1]
+    assert [each.hit.text for each in found[0].worded] == [BAYES]
+    assert "lecture" in looked_for[0]
+    assert set(looked_for[1]) == {"bayes"}

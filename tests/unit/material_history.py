@@ -5,12 +5,14 @@ from __future__ import annotations
 import uuid
 from dataclasses import replace
 from datetime import UTC, datetime, timedelta
+from operator import attrgetter
 
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, initialize, invariant
 from materials.v1 import material_pb2 as pb
 
 from status_service.announcing import REPEAT_SECONDS
+from status_service.batch_store import version
 from status_service.events import Claim, Complete, Event, ExpireLease, Fail, Purged, Renew, Report, Retry
 from status_service.record import (
     ALL_PURGED,
@@ -26,6 +28,7 @@ from status_service.state_machine import Decision, Policy, Verdict, decide
 
 START = datetime(2030, 1, 1, tzinfo=UTC)
 REASONS = [value for value in pb.FailureReason.values() if value not in (0, pb.FAILURE_REASON_CANCELLED)]
+announced = attrgetter("announced_at", "announced_incarnation", "announced_sequence", "announce_lease_expires_at")
 IMMUTABLE = ("material_id", "owner_id", "course_id", "file_path", "file_size", "sha256", "created_at")
 
 
@@ -114,6 +117,13 @@ class PromisedHistory(RuleBasedStateMachine):
             )
         for name in IMMUTABLE:
             assert getattr(changed, name) == getattr(before, name)
+        assert (version(changed) == version(before)) == (changed == before), (
+            "what is decided is written on this version"
+        )
+        if changed.announcement == before.announcement:
+            assert announced(changed) == announced(before), "no decision writes how an announcement fares"
+        else:
+            assert announced(changed) == (None, before.announced_incarnation, before.announced_sequence, None)
         granted = isinstance(event, Claim) and decision.verdict is Verdict.APPLIED
         assert changed.attempt == before.attempt + granted
         if granted:

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 import asyncio
+import errno
 import os
 import threading
 from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
+from materials.v1 import errors_pb2
 
+from servicekit.errors import Unavailable
 from servicekit.object_store import ObjectStore
 
 MIB = 1024 * 1024
@@ -89,3 +92,47 @@ async def test_object_that_cannot_be_put_in_its_place_leaves_nothing(tmp_path: P
     with pytest.raises(Exception, match="object store"):
         await put(ObjectStore(tmp_path.as_uri()), MIB)
     assert files(tmp_path) == []
+
+
+def no_space(*_: object) -> None:
+    raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+
+async def test_disk_that_is_full_in_the_middle_refuses_as_full_and_leaves_nothing(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write, written = os.writev, 0
+
+    def until_full(file: int, pieces: Sequence[memoryview]) -> int:
+        nonlocal written
+        if written >= 2 * MIB:
+            no_space()
+        written += (taken := write(file, pieces))
+        return taken
+
+    monkeypatch.setattr(os, "writev", until_full)
+    with pytest.raises(Unavailable) as error:
+        await put(ObjectStore(tmp_path.as_uri()), 100_000)
+    assert error.value.reason == errors_pb2.ERROR_REASON_OBJECT_STORE_FULL
+    assert files(tmp_path) == []
+
+
+async def test_disk_that_reserves_nothing_takes_what_there_is_room_for(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(os, "posix_fallocate", no_space)
+    await put(ObjectStore(tmp_path.as_uri()), MIB)
+    assert (tmp_path / KEY).read_bytes() == CONTENT
+
+
+async def test_what_was_reserved_and_not_used_is_given_back(tmp_path: Path) -> None:
+    await put(ObjectStore(tmp_path.as_uri()), MIB)
+    assert (tmp_path / KEY).read_bytes() == CONTENT
+    assert (tmp_path / KEY).stat().st_blocks * 512 < len(CONTENT) + MIB
+
+
+async def test_views_of_bytes_are_written_as_bytes_are(tmp_path: Path) -> None:
+    for size in (1000, len(CONTENT)):
+        async with ObjectStore(tmp_path.as_uri()).writing(KEY) as writer:
+            await writer.write(memoryview(CONTENT)[:size])
+        assert (tmp_path / KEY).read_bytes() == CONTENT[:size]

@@ -15,7 +15,7 @@ from processor_service.index.search_words import (
     query_words,
     search_words,
 )
-from processor_service.search.search_store import as_query, rarities
+from processor_service.search.words_store import as_query, rarities
 
 
 def finds(query: str, text: str) -> bool:
