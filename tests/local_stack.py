@@ -53,9 +53,13 @@ class LocalStack:
 
     @classmethod
     def start(
-        cls, data_dir: Path | None = None, *arguments: str, environment: Mapping[str, str] | None = None
+        cls,
+        data_dir: Path | None = None,
+        *arguments: str,
+        environment: Mapping[str, str] | None = None,
+        tree: Path | None = None,
     ) -> LocalStack:
-        """Starts a stack and waits until it is ready; raises with its words when it is not."""
+        """Starts a stack, of the code in `tree` where that is another one, and waits until it is ready; raises with its words when it is not."""
         directory = data_dir or Path(tempfile.mkdtemp(prefix="materials-test-"))
         if not (directory / "ports.json").exists():
             # Left alone every gateway would want the same port, and stacks of tests run side by side.
@@ -66,6 +70,7 @@ class LocalStack:
             stderr=(directory / "single_node.err").open("a"),
             text=True,
             env={**os.environ, **(environment or {})},
+            cwd=tree,
         )
         assert process.stdout is not None
         line = process.stdout.readline()

@@ -74,10 +74,10 @@ class BareServices:
             await connection.close()
         return dsn
 
-    async def start_status(self, name: str, dsn: str, **settings: str) -> None:
-        """A replica of Status on the database."""
+    async def start_status(self, name: str, dsn: str, tree: Path | None = None, **settings: str) -> None:
+        """A replica of Status on the database; of the code in `tree` where that is another one."""
         self.databases[name] = dsn
-        await self._start_service(name, "status_service", {"STATUS_DATABASE_URL": dsn, **settings})
+        await self._start_service(name, "status_service", {"STATUS_DATABASE_URL": dsn, **settings}, tree)
 
     async def start_ingest(self, name: str, status: str, **settings: str) -> None:
         """An Ingest with low limits, in front of the Status of that name; `settings` replace or add."""
@@ -132,7 +132,7 @@ class BareServices:
         """Returns once a process is ready to be used."""
         await until_ready(readiness, START_SECONDS)
 
-    async def _start_service(self, name: str, module: str, settings: dict[str, str]) -> None:
+    async def _start_service(self, name: str, module: str, settings: dict[str, str], tree: Path | None = None) -> None:
         address = settings.get("LISTEN_ADDRESS") or f"{HOST}:{free_port()}"
         self.endpoints[name] = address
         secret = self._stack.secrets()
@@ -146,12 +146,24 @@ class BareServices:
             "OWNER_REQUESTS_PER_SECOND": "0",  # the same few people call in every test
             **settings,
         }
-        await self._start(name, [sys.executable, "-m", module], environment, GrpcServing(address))
+        await self._start(name, [sys.executable, "-m", module], environment, GrpcServing(address), tree)
 
-    async def _start(self, name: str, command: list[str], environment: dict[str, str], readiness: Readiness) -> None:
+    async def _start(
+        self,
+        name: str,
+        command: list[str],
+        environment: dict[str, str],
+        readiness: Readiness,
+        tree: Path | None = None,
+    ) -> None:
         with (self.directory / f"{name}.log").open("ab") as log:
             self.processes[name] = subprocess.Popen(
-                command, env={**os.environ, **environment}, stdin=subprocess.DEVNULL, stdout=log, stderr=log
+                command,
+                env={**os.environ, **environment},
+                cwd=tree,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
             )
         try:
             await self.until_ready(readiness)

@@ -1,0 +1,1 @@
+"""The last released code and this code on the same data."""
