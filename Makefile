@@ -11,14 +11,14 @@ CLUSTER := $(VENV)/.cluster
 STUBS := build/stubs/materials/v1/__init__.py
 PROTOS := $(wildcard protos/materials/v1/*.proto) protos/materials/channels.py
 PACKAGES := servicekit ingest_service status_service processor_service gateway local_brain single_node materials_cli
-# The contracts must stay compatible with the last release, or with the commit before where there is none yet.
-BASELINE = $(shell git describe --tags --match 'v*' --abbrev=0 2>/dev/null || git rev-parse --short --verify HEAD~1 2>/dev/null || git rev-parse --short --verify HEAD 2>/dev/null)
+# The contracts must stay compatible with the last release.
+BASELINE = $(shell $(BIN)/python -m tests.upgrades.released_code)
 
 export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Through the environment, so that no character of a file name means anything to make or the shell.
 export DEMO_FILE := $(value FILE)
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast faults soak quality bench bench-quick cluster-test browser lint format protos install lock clean
+.PHONY: help demo run test test-fast faults soak quality bench bench-quick cluster-test browser lint format images image-base images-lock protos install lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -64,10 +64,21 @@ lint: install ## ruff, mypy, import-linter, buf lint and buf breaking
 	@$(BIN)/buf lint
 	@if [ -n "$(BASELINE)" ]; then \
 	  $(BIN)/buf breaking --against ".git#ref=$(BASELINE)" && echo "the contracts break nothing that $(BASELINE) had"; \
-	else echo "NOT CHECKED: breaking changes of the contracts (no git history here)"; fi
+	else echo "NOT CHECKED: breaking changes of the contracts (the last release is not in this clone)"; fi
 
 format: install ## let ruff format and mend what it can
 	@$(BIN)/ruff check --fix . ; $(BIN)/ruff format .
+
+images: install ## build the services' images by docker, buildah or podman (BASE=NAME@sha256:..., TAG=, BUILDER=, BUILD_OPTIONS=)
+	@$(BIN)/python -m deploy.images.build --base "$(BASE)" $(if $(TAG),--tag "$(TAG)") --builder "$(BUILDER)" --options="$(BUILD_OPTIONS)" $(ARGS)
+
+image-base: install ## make their base from Debian's packages, where no registry is in reach (needs root and debootstrap; MIRROR=)
+	@$(BIN)/python -m deploy.images.base --builder "$(BUILDER)" --mirror "$(MIRROR)"
+
+images-lock: $(INSTALLED) ## resolve requirements/images/*.in anew, to the versions of requirements/lock.txt
+	@for list in build ingest status processor gateway; do \
+	  $(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 \
+	    -c requirements/lock.txt requirements/images/$$list.in -o requirements/images/$$list.txt || exit 1; done
 
 protos: $(INSTALLED) ## generate the typed stubs from protos/ into build/stubs
 	@$(BIN)/python hatch_build.py
