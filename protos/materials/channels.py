@@ -32,10 +32,12 @@ from materials.v1 import (
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 #: A unary call that names no deadline, or a later one, ends after this.
 LONGEST_UNARY_CALL = "120s"
+#: Together the pauses are longer (1.8 s with the least jitter) than what a channel may wait until it connects again to a replica that is back: one that has
+#: just been started, while the other is being stopped, is not missed.
 RETRY_POLICY = {
-    "maxAttempts": 4,
-    "initialBackoff": "0.1s",
-    "maxBackoff": "1s",
+    "maxAttempts": 5,
+    "initialBackoff": "0.15s",
+    "maxBackoff": "1.2s",
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
@@ -77,7 +79,7 @@ def channel_options() -> Options:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 2_000),
+        ("grpc.max_reconnect_backoff_ms", 1_000),
     ]
 
 
