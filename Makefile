@@ -18,7 +18,7 @@ export PIP_DISABLE_PIP_VERSION_CHECK := 1
 # Through the environment, so that no character of a file name means anything to make or the shell.
 export DEMO_FILE := $(value FILE)
 .DEFAULT_GOAL := help
-.PHONY: help demo run test test-fast faults soak quality bench bench-quick cluster-test browser lint format images image-base images-lock protos install lock clean
+.PHONY: help demo run test test-fast faults soak quality bench bench-quick simulate cluster-test browser lint format images image-base images-lock protos install lock clean
 
 help: ## list the targets
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-10s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -49,6 +49,9 @@ bench: $(BENCH) $(STUBS) ## measure speed beside prototypes and peers, write ben
 
 bench-quick: $(BENCH) $(STUBS) ## a first impression of the same in two minutes (ARGS, see --help)
 	@$(BIN)/python -m bench --quick $(ARGS)
+
+simulate: install ## compare the model of the pipeline with a measured run (ARGS, see --help)
+	@$(BIN)/python -m bench.simulate --check $(ARGS)
 
 cluster-test: $(CLUSTER) $(STUBS) ## three NATS servers, S3 and two replicas of each service, lost in turn under load (a minute or two)
 	@$(BIN)/python -m tests.cluster $(ARGS)
