@@ -1,7 +1,8 @@
 """Reports to the record over one long-lived stream, until each is acknowledged as durable.
 
 A report stays in hand until its acknowledgement has come, and is sent again on every new stream: a Status that dies between commit and reply
-costs a repeat, which the record knows. The stream also brings revocations: leases taken away while a worker was busy (cancelled, deleted, expired).
+costs a repeat, which the record knows. Acknowledgements come in the order of the reports; where one is missing the stream has lost a report, and is renewed.
+The stream also brings revocations: leases taken away while a worker was busy (cancelled, deleted, expired).
 """
 
 from __future__ import annotations
@@ -31,6 +32,10 @@ class _Pending:
     acknowledged: asyncio.Future[pb.ReportResult.ValueType] = field(
         default_factory=lambda: asyncio.get_running_loop().create_future()
     )
+
+
+class _ReportLost(Exception):
+    """A later report was acknowledged, and an earlier one that waits for its own was not."""
 
 
 class StatusReporter:
@@ -109,6 +114,9 @@ class StatusReporter:
             except grpc.aio.AioRpcError as error:
                 failures += 1
                 log.info("report stream broken", code=error.code().name, unacknowledged=len(self._pending))
+            except _ReportLost:
+                failures += 1
+                log.warning("a report was lost on its way; all are sent again", unacknowledged=len(self._pending))
             await asyncio.sleep(min(2.0, 0.05 * 2 ** min(failures, 6)) * random.uniform(0.5, 1.0))
 
     async def _stream(self) -> bool:
@@ -146,6 +154,8 @@ class StatusReporter:
     def _receive(self, response: pb.ReportStatusResponse) -> None:
         if response.WhichOneof("event") == "acknowledgement":
             acknowledgement = response.acknowledgement
+            if next(iter(self._pending), acknowledgement.sequence) < acknowledgement.sequence:
+                raise _ReportLost
             pending = self._pending.get(acknowledgement.sequence)
             if pending is not None and not pending.acknowledged.done():
                 pending.acknowledged.set_result(acknowledgement.result)

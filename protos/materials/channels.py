@@ -20,7 +20,7 @@ import json
 from typing import Any, TypeAlias
 
 import grpc
-from google.protobuf.descriptor import ServiceDescriptor
+from google.protobuf.descriptor import MethodDescriptor
 from materials.v1 import (
     ingest_service_pb2,
     processor_service_pb2,
@@ -46,22 +46,18 @@ Options: TypeAlias = list[tuple[str, Any]]
 
 
 def service_config() -> dict[str, Any]:
-    """The gRPC service config (gRFC A2, A6): round robin, retries, time-outs. Retried is what may be repeated without harm: all but Ingest's calls."""
-    repeatable = [
+    """The gRPC service config (gRFC A2, A6): round robin, retries, time-outs. Retried is what may be repeated without harm and is one request: no upload, and
+    no stream of requests, which gRPC would send anew from its buffer beside whoever resumes it."""
+    services = [
+        ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"],
         record_service_pb2.DESCRIPTOR.services_by_name["RecordService"],
         status_service_pb2.DESCRIPTOR.services_by_name["StatusService"],
         processor_service_pb2.DESCRIPTOR.services_by_name["ProcessorService"],
     ]
-    ingest = ingest_service_pb2.DESCRIPTOR.services_by_name["IngestService"]
-    unary = [name for service in repeatable for name in _unary(service)]
+    methods = [method for service in services for method in service.methods if not method.client_streaming]
     return {
         "loadBalancingConfig": [{"round_robin": {}}],
-        # The most exact name counts, and nothing of the others.
-        "methodConfig": [
-            {"name": [{"service": each.full_name} for each in repeatable], "retryPolicy": RETRY_POLICY},
-            {"name": unary, "retryPolicy": RETRY_POLICY, "timeout": LONGEST_UNARY_CALL},
-            *([{"name": _unary(ingest), "timeout": LONGEST_UNARY_CALL}] if _unary(ingest) else []),
-        ],
+        "methodConfig": [_method_config(method) for method in methods],
     }
 
 
@@ -104,9 +100,11 @@ def bearer(token: str) -> list[tuple[str, str]]:
     return [("authorization", f"Bearer {token}")]
 
 
-def _unary(service: ServiceDescriptor) -> list[dict[str, str]]:
-    return [
-        {"service": service.full_name, "method": method.name}
-        for method in service.methods
-        if not (method.client_streaming or method.server_streaming)
-    ]
+def _method_config(method: MethodDescriptor) -> dict[str, Any]:
+    service = method.containing_service
+    config: dict[str, Any] = {"name": [{"service": service.full_name, "method": method.name}]}
+    if service.name != "IngestService":
+        config["retryPolicy"] = RETRY_POLICY
+    if not method.server_streaming:
+        config["timeout"] = LONGEST_UNARY_CALL
+    return config

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator
+from collections.abc import AsyncIterator, Collection
 from contextlib import asynccontextmanager
 from typing import Any
 
@@ -18,21 +18,26 @@ RECORDED = pb.REPORT_RESULT_RECORDED
 
 
 class ScriptedRecord(record_service_pb2_grpc.RecordServiceServicer):
-    """The record's side. `breaks` holds the numbers of the reports (counted over all streams) in place of whose answer the stream breaks."""
+    """The record's side. `breaks` holds the numbers of the reports (counted over all streams) in place of whose answer the stream breaks, `loses` of those that
+    it never hears of."""
 
-    def __init__(self, breaks: set[int]) -> None:
-        self.breaks, self.received = breaks, 0
+    def __init__(self, breaks: set[int], loses: Collection[int] = ()) -> None:
+        self.breaks, self.loses, self.received = breaks, loses, 0
         self.streams = 0
         self.seen: list[str] = []
+        self.heard = asyncio.Event()
         self.revoke: asyncio.Queue[pb.Revocation] = asyncio.Queue()
 
     async def ReportStatus(self, request_iterator: Any, context: Any) -> AsyncIterator[pb.ReportStatusResponse]:
         self.streams += 1
         async for request in request_iterator:
             self.received += 1
+            self.heard.set()
             self.seen.append(str(request.WhichOneof("report")))
             if self.received in self.breaks:
                 await context.abort(grpc.StatusCode.UNAVAILABLE, "the database is away")
+            if self.received in self.loses:
+                continue
             yield pb.ReportStatusResponse(
                 acknowledgement=pb.Acknowledgement(sequence=request.sequence, result=RECORDED)
             )
@@ -74,6 +79,16 @@ async def test_reports_of_many_attempts_are_all_answered_over_one_stream() -> No
         )
     assert results == [RECORDED] * 50
     assert record.streams == 1
+
+
+async def test_a_report_that_was_lost_on_its_way_is_sent_again() -> None:
+    record = ScriptedRecord(breaks=set(), loses={1})
+    async with reporting(record) as reporter, asyncio.timeout(30):
+        first = asyncio.create_task(reporter.report(("material", 1), completion=pb.Completion(pages_total=1)))
+        await record.heard.wait()
+        assert await reporter.report(("another", 1), renewal=pb.Renewal()) == RECORDED
+        assert await first == RECORDED
+    assert record.streams == 2
 
 
 async def test_a_revocation_reaches_the_attempt_it_is_for() -> None:
