@@ -15,6 +15,7 @@ from tests.faults.scenarios.broker_amnesia import STREAM
 from tests.faults.tcp_proxy import Direction
 from tests.faults.workload import Workload
 
+SLOTS = 4
 PULL_REQUEST = rb"PUB \$JS\.API\.CONSUMER\.MSG\.NEXT\.[^\r]+\r\n[^\r]*\r\n"
 
 
@@ -45,7 +46,8 @@ async def pull_requests_vanish(stack: FaultStack, work: Workload) -> None:
         made = (await jetstream.consumer_info(STREAM, "processor")).created
         connections = stack.proxies["processor", "nats"].accepted
         with stack.proxies["processor", "nats"].swallowing(PULL_REQUEST):
-            for upload in await work.notes(3):
+            # More than the slots: each of these may have a pull at the server that went out before.
+            for upload in await work.notes(3 * SLOTS):
                 work.watch(upload)
             async with asyncio.timeout(60):
                 while made in {consumer.created for consumer in await jetstream.consumers_info(STREAM)}:

@@ -25,6 +25,8 @@ from tests.faults.workload import Upload, Workload
 MIB = 1024 * 1024
 #: OBJECT_STORE_RESERVE_BYTES by default, and some more.
 RESERVE_AND_SOME = 256 + 16
+#: In seconds: Ingest looks at the file system twice a second, and goes by that in between.
+LOOKED_AT_EVERY = 0.6
 
 
 @scenario("14a", "the object store fills up in the middle of an upload; later there is room again", quick=True)
@@ -54,6 +56,7 @@ async def read_only(stack: FaultStack, work: Workload) -> None:
         async with stack.frozen("processor"):
             before = await work.notes(3)
             await store.remount("ro")
+        await asyncio.sleep(LOOKED_AT_EVERY)
         later = work.note()
         asking = HaltingUpload(work, later, 0)
         await asking.is_refused(StatusCode.UNAVAILABLE, "OBJECT_STORE_UNAVAILABLE")
