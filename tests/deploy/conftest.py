@@ -9,7 +9,7 @@ from contextlib import ExitStack
 import pytest
 
 from deploy.images.build import NoBase, base_of, build_image
-from deploy.images.builders import NAMES, Builder, NoBuilder, find_builder
+from deploy.images.builders import NAMES, Builder, find_builder, why_not
 from deploy.images.sources import SERVICES, image_name
 from tests.deploy.built_images import BuiltImage, cannot_run, unpacked
 
@@ -36,12 +36,7 @@ def images() -> Iterator[Mapping[str, BuiltImage]]:
 def _builder_that_runs() -> Builder:
     reasons = []
     for name in NAMES:
-        try:
-            builder = find_builder(name)
-        except NoBuilder as missing:
-            reasons.append(str(missing))
-            continue
-        if not (reason := cannot_run(builder)):
+        if not (reason := why_not(name) or cannot_run(builder := find_builder(name))):
             return builder
         reasons.append(reason)
-    pytest.skip(f"NO IMAGES BUILT: {'; '.join(reasons)}")
+    pytest.skip(f"NO IMAGES BUILT: {'; '.join(reasons)} (Debian, as root: apt install buildah debootstrap)")
