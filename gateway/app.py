@@ -20,6 +20,7 @@ from gateway import (
 )
 from gateway.callers import Callers
 from gateway.event_streams import EventStreams
+from gateway.metrics import GatewayMetrics
 from gateway.openapi import DescribedApp
 from gateway.page_routes import STATIC, Liveness
 from gateway.request_layers import BoundedBodies, BoundedRequests, RequestContext, SafeHeaders
@@ -43,8 +44,10 @@ def build_app(
     cookies: Sealer,
     event_streams: EventStreams,
     liveness: Liveness,
+    metrics: GatewayMetrics | None = None,
 ) -> ASGIApp:
     """Everything over HTTP."""
+    metrics = metrics or GatewayMetrics()
     app = DescribedApp(
         title="Course materials",
         version=version("course-materials"),
@@ -54,6 +57,14 @@ def build_app(
         redoc_url=None,
         # A path with a slash too many is no other path.
         redirect_slashes=False,
+        # FastAPI's own: its spans hold the query, which may be a ticket or what somebody searched for, and its logs what was sent.
+        telemetry={
+            "tracing": False,
+            "metrics": False,
+            "logs": False,
+            "operation_spans": False,
+            "auto_configure": False,
+        },
     )
     app.state.services, app.state.callers, app.state.tickets = services, callers, tickets
     app.state.cookies, app.state.event_streams, app.state.liveness = cookies, event_streams, liveness
@@ -63,8 +74,10 @@ def build_app(
     app.mount("/static", StaticFiles(directory=STATIC), name="static")
     problems.add_handlers(app, [route for module in modules for route in module.router.routes])
     # Not by add_middleware: what is unforeseen would then be answered outside of all layers. The last is the outermost.
-    layers: ASGIApp = BoundedBodies(app, idle_seconds=settings.body_idle_seconds, is_upload=material_routes.is_upload)
-    layers = BoundedRequests(layers, most=settings.max_http_requests)
+    layers: ASGIApp = BoundedBodies(
+        app, metrics, idle_seconds=settings.body_idle_seconds, is_upload=material_routes.is_upload
+    )
+    layers = BoundedRequests(layers, metrics, most=settings.max_http_requests)
     if origins := settings.allowed_origins():
         layers = CORSMiddleware(
             layers,
@@ -73,4 +86,4 @@ def build_app(
             allow_headers=["Authorization", "Content-Type", "Idempotency-Key", "Last-Event-ID", "Range"],
             expose_headers=["Location", "Link", "Retry-After", "ETag", "Content-Disposition", "Content-Range"],
         )
-    return RequestContext(SafeHeaders(layers))
+    return RequestContext(SafeHeaders(layers), metrics)

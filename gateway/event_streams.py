@@ -48,6 +48,11 @@ class EventStreams:
         self._draining = False
         self._gone = 0
 
+    @property
+    def open(self) -> int:
+        """How many watches are open."""
+        return len(self._open)
+
     def drain(self) -> None:
         """Ends every watch, and those that are about to begin: its client resumes at another replica."""
         self._draining = True

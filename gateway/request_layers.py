@@ -15,6 +15,7 @@ from opentelemetry import trace
 from starlette.datastructures import Headers, MutableHeaders
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
+from gateway.metrics import GatewayMetrics, known_method
 from gateway.problems import Problem, RefusedRequest, of_service_error
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.tracing import extract
@@ -47,8 +48,8 @@ _HTTPS_ONLY = "max-age=31536000"
 class RequestContext:
     """Log context, trace and the one log line of a request. The query is not logged: it may hold a ticket, or what somebody searched for."""
 
-    def __init__(self, app: ASGIApp) -> None:
-        self._app = app
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics) -> None:
+        self._app, self._metrics = app, metrics
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
@@ -61,16 +62,32 @@ class RequestContext:
             await send(message)
 
         carrier = {"traceparent": Headers(scope=scope).get("traceparent", "")}
-        span = tracer.start_span(f"HTTP {scope['method']}", context=extract(carrier), kind=trace.SpanKind.SERVER)
+        method = known_method(scope["method"])
+        span = tracer.start_span(method, context=extract(carrier), kind=trace.SpanKind.SERVER)
         # Each request has a task, and so a context, of its own: nothing is put back at the end.
         opentelemetry.context.attach(trace.set_span_in_context(span))
         structlog.contextvars.bind_contextvars(method=scope["method"], path=scope["path"])
         try:
             await self._app(scope, receive, noting)
         finally:
+            seconds, route = time.monotonic() - began, _route(scope)
+            self._metrics.answered(method, route, status, seconds)
+            if span.is_recording():
+                span.update_name(f"{method} {route}")
+                span.set_attributes(
+                    {"http.request.method": method, "http.route": route, "http.response.status_code": status}
+                )
+                if status >= 500:
+                    span.set_status(trace.StatusCode.ERROR)
             span.end()
-            log.info("request", status=status, milliseconds=round((time.monotonic() - began) * 1000))
+            log.info("request", status=status, milliseconds=round(seconds * 1000))
         return None
+
+
+def _route(scope: Scope) -> str:
+    """The template of the route that served it, which the router has left in the scope; paths of no route are all one."""
+    route = getattr(scope.get("route"), "path", None)
+    return route or ("/static" if scope["path"].startswith("/static/") else "none")
 
 
 class SafeHeaders:
@@ -98,8 +115,10 @@ class SafeHeaders:
 class BoundedRequests:
     """At most so many requests at once; more are told when to come again."""
 
-    def __init__(self, app: ASGIApp, *, most: int) -> None:
+    def __init__(self, app: ASGIApp, metrics: GatewayMetrics, *, most: int) -> None:
         self._app, self._most, self._running = app, most, 0
+        metrics.most.set(most)
+        metrics.under_way.set_function(lambda: self._running)
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if self._running >= self._most and scope["path"] != "/healthz":
@@ -120,11 +139,19 @@ class BoundedRequests:
 class BoundedBodies:
     """A body must keep coming, at no less than a slow line's pace, and only an upload may be large. `is_upload` tells by the request's head."""
 
-    def __init__(self, app: ASGIApp, *, idle_seconds: float, is_upload: Callable[[Scope], bool]) -> None:
+    def __init__(
+        self, app: ASGIApp, metrics: GatewayMetrics, *, idle_seconds: float, is_upload: Callable[[Scope], bool]
+    ) -> None:
         self._app, self._idle_seconds, self._is_upload = app, idle_seconds, is_upload
+        self._uploads = metrics.uploads
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
-        most = None if self._is_upload(scope) else MAX_BODY_BYTES
+        if not self._is_upload(scope):
+            return await self._bounded(scope, receive, send, MAX_BODY_BYTES)
+        with self._uploads.track_inprogress():
+            return await self._bounded(scope, receive, send, None)
+
+    async def _bounded(self, scope: Scope, receive: Receive, send: Send, most: int | None) -> None:
         clock = asyncio.get_running_loop().time
         began, received, complete = clock(), 0, False
 

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 from math import ceil
 
+from prometheus_client import CollectorRegistry
+
 from gateway.app import build_app
 from gateway.callers import Callers
 from gateway.event_streams import EventStreams
 from gateway.http_server import HttpServer
+from gateway.metrics import GatewayMetrics
 from gateway.page_routes import Liveness
 from gateway.sealing import Sealer
 from gateway.services import Services
 from gateway.settings import GatewaySettings
 from gateway.tickets import Tickets
-from servicekit.bootstrap import service_tokens, token_verifier
+from servicekit.bootstrap import observed_manager, service_tokens, token_verifier
 from servicekit.channels import MAX_STREAMS_PER_CONNECTION, Peer
 from servicekit.manager import ServiceManager
 
@@ -34,6 +37,9 @@ def build(settings: GatewaySettings) -> ServiceManager:
     tickets = Tickets(Sealer(secret, "tickets"), services)
     event_streams = EventStreams(settings.event_keepalive_seconds, settings.watch_patience_seconds)
     liveness = Liveness()
+    registry = CollectorRegistry()
+    metrics = GatewayMetrics(registry)
+    metrics.event_streams.set_function(lambda: event_streams.open)
     app = build_app(
         settings,
         services=services,
@@ -42,8 +48,9 @@ def build(settings: GatewaySettings) -> ServiceManager:
         cookies=cookies,
         event_streams=event_streams,
         liveness=liveness,
+        metrics=metrics,
     )
-    manager = ServiceManager("gateway", stop_timeout=settings.shutdown_grace_seconds + 3.0)
+    manager = observed_manager("gateway", settings, registry)
     manager.add("ingest channel", ingest)
     manager.add("status channel", status)
     manager.add("processor channel", processor)

@@ -19,7 +19,7 @@ from materials.v1 import (
 from servicekit.channels import Peer
 from servicekit.identity import Caller
 from servicekit.refusals import Refusal, refusal_of
-from servicekit.tracing import current_traceparent
+from servicekit.tracing import traced
 
 #: A unary call's deadline, in seconds; the channel's own tries at UNAVAILABLE are within it.
 CALL_SECONDS = 15.0
@@ -87,8 +87,7 @@ def services_of(request: Request) -> Services:
 
 def identity(caller: Caller) -> list[tuple[str, str]]:
     """The metadata that carries the caller's own token, and the trace."""
-    traceparent = current_traceparent()
-    return [*bearer(caller.token), *([("traceparent", traceparent)] if traceparent else [])]
+    return traced(bearer(caller.token))
 
 
 @contextmanager

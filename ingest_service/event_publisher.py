@@ -14,10 +14,13 @@ import nats.js.errors
 import structlog
 from materials.v1 import record_service_pb2 as pb
 from materials.v1 import record_service_pb2_grpc
+from opentelemetry.trace import SpanKind
 
 from ingest_service.event_stream import ensure_stream, to_event
+from ingest_service.metrics import IngestMetrics
 from servicekit.channels import Peer
 from servicekit.nats_link import NatsAway, NatsLink
+from servicekit.tracing import context_of, span, traced
 
 log = structlog.get_logger()
 
@@ -30,7 +33,8 @@ MARK_DEADLINE_SECONDS = 10.0
 class EventPublisher:
     """A part: a bounded queue and one publisher."""
 
-    def __init__(self, link: NatsLink, status: Peer, *, stream_replicas: int) -> None:
+    def __init__(self, link: NatsLink, status: Peer, *, stream_replicas: int, metrics: IngestMetrics) -> None:
+        self._metrics = metrics
         self._link, self._status, self._stream_replicas = link, status, stream_replicas
         self._queue: asyncio.Queue[pb.Announcement] = asyncio.Queue(MAX_QUEUED)
         self._incarnation = ""
@@ -73,8 +77,22 @@ class EventPublisher:
         async def publish_one(announcement: pb.Announcement) -> pb.PublishedAnnouncement | None:
             event = to_event(announcement)
             try:
-                ack = await jetstream.publish(event.subject, event.data, headers=event.headers)
+                with span(
+                    f"publish {event.subject}",
+                    kind=SpanKind.PRODUCER,
+                    context=context_of(announcement.traceparent),
+                    attributes={
+                        "messaging.system": "nats",
+                        "messaging.operation.type": "send",
+                        "messaging.destination.name": event.subject,
+                        "material_id": announcement.material_id,
+                    },
+                ):
+                    headers = dict(traced(event.headers.items()))
+                    ack = await jetstream.publish(event.subject, event.data, headers=headers)
+                self._metrics.published.inc()
             except (TimeoutError, OSError, nats.errors.Error, nats.js.errors.Error) as error:
+                self._metrics.not_published.inc()
                 log.info("event not published", material_id=announcement.material_id, error=type(error).__name__)
                 if isinstance(error, nats.js.errors.NoStreamResponseError):
                     self._incarnation = ""

@@ -9,11 +9,13 @@ from collections.abc import AsyncIterator, Awaitable, Iterator
 from contextlib import contextmanager, suppress
 from typing import TypeVar
 
+import structlog
 from materials.v1 import errors_pb2, material_pb2, record_service_pb2
 from materials.v1 import ingest_service_pb2 as pb
 
 from ingest_service.admission import Admission
 from ingest_service.event_publisher import EventPublisher
+from ingest_service.metrics import IngestMetrics
 from ingest_service.record_calls import RecordCalls
 from ingest_service.upload_check import Checked, Declared, UploadCheck
 from ingest_service.upload_messages import UploadMessage, chunk_of
@@ -51,10 +53,13 @@ class Uploads:
         max_concurrent: int,
         max_per_owner: int,
         idle_seconds: float,
+        metrics: IngestMetrics,
     ) -> None:
         self._store, self._record_calls, self._publisher, self._admission = store, record, publisher, admission
         self._max_bytes, self._max_concurrent, self._idle_seconds = max_bytes, max_concurrent, idle_seconds
-        self._running = 0
+        self._running, self._metrics = 0, metrics
+        metrics.most.set(max_concurrent)
+        metrics.under_way.set_function(lambda: self._running)
         self._of_owners = OwnerPlaces(
             max_per_owner,
             errors_pb2.ERROR_REASON_OWNER_UPLOAD_LIMIT,
@@ -63,7 +68,7 @@ class Uploads:
 
     async def upload(self, caller: Caller, messages: AsyncIterator[UploadMessage]) -> material_pb2.Material:
         """The material, durable and on its way to be announced. Raises ServiceError; nothing is kept then."""
-        with self._place(caller):
+        with self._metrics.failures(), self._place(caller):
             try:
                 declared = (await self._metadata(messages)).validated(self._max_bytes)
                 if not caller.may_write_course(declared.course_id):
@@ -72,6 +77,7 @@ class Uploads:
                         "the token does not make you an editor of this course",
                     )
                 material_id = str(uuid.uuid4())
+                structlog.contextvars.bind_contextvars(material_id=material_id)
                 async with self._admission.admitted(caller.subject, declared.request_id, declared.file_size):
                     checked = await self._receive(material_id, declared, messages)
                 # A client that goes away now must not take with it what follows from the record's reply.
@@ -120,6 +126,7 @@ class Uploads:
             rest, checked = check.finish()
             if rest:
                 await writer.write(rest)
+        self._metrics.bytes.inc(received)
         return checked
 
     async def _in_time(self, coming: Awaitable[Result]) -> Result:
@@ -154,6 +161,7 @@ class Uploads:
         except ServiceError:
             await self._store.delete(key)
             raise
+        (self._metrics.kept if response.created else self._metrics.known).inc()
         if not response.created:
             await self._store.delete(key)
         elif response.HasField("announcement"):

@@ -27,6 +27,7 @@ from servicekit.channels import Peer
 from servicekit.errors import ServiceError, Unavailable
 from servicekit.identity import Caller
 from servicekit.owner_limits import OwnerPlaces
+from servicekit.tracing import traced
 from servicekit.visibility import refusal_of_record
 
 #: How long Status may be away before a stream is ended, in seconds; and how long the beginning of a watch may take.
@@ -132,7 +133,7 @@ class _Watch:
             self._call.cancel()
         stub = status_grpc.StatusServiceStub(self._status.channel)
         request = status_pb.WatchMaterialRequest(material_id=self._material_id, after_revision=self._revision)
-        self._call = stub.WatchMaterial(request, metadata=bearer(self._caller.token))
+        self._call = stub.WatchMaterial(request, metadata=traced(bearer(self._caller.token)))
         async with asyncio.timeout(ADMISSION_SECONDS):
             await self._call.initial_metadata()
 

@@ -13,7 +13,7 @@ from __future__ import annotations
 import asyncio
 import hashlib
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -27,15 +27,21 @@ from processor_service.documents.rendering import DocumentRenderer, RenderedPage
 from processor_service.index.index_store import IndexStore, PageText
 from processor_service.index.page_indexing import PageIndexer
 from processor_service.index.reuse import ReuseStore, Wanted
+from processor_service.metrics import RenderingMetrics, WorkMetrics
 from processor_service.outcomes import ObjectChanged
 from processor_service.patience import patiently
 from processor_service.turn_taking import TurnTaking
 from processor_service.work_directory import WorkDirectory
 from servicekit.object_store import ObjectStore
+from servicekit.tracing import span
 
 log = structlog.get_logger()
 
 OnProgress = Callable[[int, int], None]  # pages done, pages in all
+_SOURCES = {
+    int(processor_service_pb2.TEXT_SOURCE_FILE): "file",
+    int(processor_service_pb2.TEXT_SOURCE_BRAIN): "brain",
+}
 
 
 @dataclass(frozen=True)
@@ -44,6 +50,8 @@ class ReadResult:
 
     pages: int
     passages: int
+    #: Calls to the AI Brain that it took.
+    brain_calls: int = 0
 
 
 class MaterialReader:
@@ -61,14 +69,22 @@ class MaterialReader:
         forkserver: RenderForkserver,
         limits: RenderLimits,
         work_directory: WorkDirectory,
+        metrics: WorkMetrics | None = None,
+        rendering: RenderingMetrics | None = None,
     ) -> None:
         self._store, self._index, self._indexer, self._reuse = store, index, indexer, reuse
         self._brain, self._turns = brain, turns
         self._forkserver, self._limits, self._work_directory = forkserver, limits, work_directory
+        self._metrics, self._rendering = metrics or WorkMetrics(), rendering
 
     async def read(self, material: material_pb2.Material, on_progress: OnProgress) -> ReadResult:
         """Reads all pages that no earlier attempt has finished. Raises FencedOut, BrainError, TurnOver, DocumentError, ObjectMissing, ObjectChanged,
         Unavailable."""
+        with self._brain.counting(material.id) as counted:
+            done = await self._read(material, on_progress)
+        return replace(done, brain_calls=counted.calls)
+
+    async def _read(self, material: material_pb2.Material, on_progress: OnProgress) -> ReadResult:
         material_id = UUID(material.id)
         finished = await patiently(
             lambda: self._index.begin(
@@ -86,7 +102,7 @@ class MaterialReader:
         with self._work_directory.attempt() as directory:
             path = directory / "file"
             await patiently(lambda: self._fetch(material, path))
-            async with DocumentRenderer(self._limits, forkserver=self._forkserver) as renderer:
+            async with DocumentRenderer(self._limits, forkserver=self._forkserver, metrics=self._rendering) as renderer:
                 info = await renderer.open(path, material.media_type)
                 on_progress(len(finished), info.pages)
                 missing = [number for number in range(1, info.pages + 1) if number not in finished]
@@ -112,6 +128,7 @@ class MaterialReader:
         if extraction is None:
             return None
         log.info("the same bytes were read before", pages=extraction.pages)
+        self._metrics.pages.labels("reused").inc(extraction.pages)
         return ReadResult(extraction.pages, extraction.passages)
 
     async def _fetch(self, material: material_pb2.Material, path: Path) -> None:
@@ -159,13 +176,17 @@ class MaterialReader:
         if rendered.text is not None:
             return PageText(number, rendered.text, processor_service_pb2.TEXT_SOURCE_FILE)
         assert rendered.png is not None
-        text = await self._brain.read_page(rendered.png, owner_id=material.owner_id, material_id=material.id)
+        with span("read page", attributes={"page": number}):
+            text = await self._brain.read_page(rendered.png, owner_id=material.owner_id, material_id=material.id)
         return PageText(number, text, processor_service_pb2.TEXT_SOURCE_BRAIN)
 
     async def _index_page(
         self, material: material_pb2.Material, page: PageText, left: int, on_left: Callable[[int], None]
     ) -> None:
-        await self._indexer.index_page(material, page)
+        with span("index page", attributes={"page": page.page_number}):
+            passages = await self._indexer.index_page(material, page)
+        self._metrics.pages.labels(_SOURCES.get(page.source, "unknown")).inc()
+        self._metrics.passages.inc(passages)
         on_left(left)
 
 

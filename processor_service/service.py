@@ -7,6 +7,7 @@ from pathlib import Path
 from uuid import UUID
 
 from materials.v1 import processor_service_pb2_grpc, record_service_pb2
+from prometheus_client import CollectorRegistry
 
 from processor_service.answers.answering import Answering, AnswerLimits
 from processor_service.api import ProcessorApi
@@ -23,6 +24,7 @@ from processor_service.index.page_indexing import PageIndexer
 from processor_service.index.rebuild_store import RebuildStore
 from processor_service.index.reindexer import Reindexer
 from processor_service.index.reuse import ReuseStore
+from processor_service.metrics import ProcessorMetrics
 from processor_service.reading import MaterialReader
 from processor_service.search.nearest_index import NearestIndex
 from processor_service.search.search_store import SearchStore
@@ -33,7 +35,7 @@ from processor_service.turn_taking import TurnTaking
 from processor_service.work_directory import WorkDirectory
 from processor_service.work_gate import WorkGate
 from processor_service.worker import Worker
-from servicekit.bootstrap import call_interceptor, service_tokens
+from servicekit.bootstrap import call_interceptor, observed_manager, service_tokens
 from servicekit.channels import Peer
 from servicekit.durable_consumer import DurableConsumer
 from servicekit.manager import BackgroundTask, ServiceManager
@@ -54,6 +56,8 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     # Shown in the history: tells nothing of the machine.
     worker_id = f"processor-{secrets.token_hex(6)}"
     health = Health()
+    registry = CollectorRegistry()
+    metrics = ProcessorMetrics(registry)
     store = ObjectStore(settings.object_store_url)
     postgres = Postgres(
         settings.processor_database_url.get_secret_value(),
@@ -69,7 +73,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     status = Peer(settings.status_endpoint, own_token, tls=settings.tls())
     # Late, since the member is made below: it needs the breaker in turn.
     brains = [
-        Brain(settings, address, health, on_change=lambda: member.tell_at_once())  # noqa: PLW0108
+        Brain(settings, address, health, metrics.brain, on_change=lambda: member.tell_at_once())  # noqa: PLW0108
         for address in brain_addresses(settings)
     ]
     brain = brains[0]
@@ -101,6 +105,8 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             text_layers=settings.read_text_layers == "auto",
         ),
         work_directory=work_directory,
+        metrics=metrics.work,
+        rendering=metrics.rendering,
     )
     gate = WorkGate(brain.breaker)
     worker = Worker(
@@ -111,6 +117,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
         turns,
         worker_id=worker_id,
         attempt_timeout=settings.material_processing_timeout,
+        metrics=metrics.work,
     )
     member = FleetMember(
         status,
@@ -159,7 +166,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     api = ProcessorApi(searching, answering, index, following, status, operating)
     server = GrpcServer(
         settings,
-        call_interceptor(settings),
+        call_interceptor(settings, registry),
         health=health,
         services=[
             (
@@ -169,7 +176,8 @@ def build(settings: ProcessorSettings) -> ServiceManager:
         ],
         on_drain=[following.drain, answering.drain],
     )
-    manager = ServiceManager("processor_service", report=health.set, stop_timeout=settings.shutdown_grace_seconds + 3.0)
+    _show(metrics, settings, postgres, brains, worker, reporter, answering, forkserver)
+    manager = observed_manager("processor_service", settings, registry, report=health.set)
     manager.add("postgres", postgres)
     manager.add("nats", nats)
     manager.add("status channel", status)
@@ -191,6 +199,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             slots=settings.processor_slots,
             handler=worker.handle,
             gate=gate,
+            metrics=metrics.consumers,
         ),
     )
     manager.add(
@@ -202,9 +211,31 @@ def build(settings: ProcessorSettings) -> ServiceManager:
             subject=DELETED,
             slots=1,
             handler=purge.handle,
+            metrics=metrics.consumers,
         ),
     )
     manager.add("reindexer", BackgroundTask(reindexer.run, "reindexer"))
     manager.add("nearest index", BackgroundTask(nearest_index.keep_for_ever, "nearest-index"))
     manager.add("server", server)
     return manager
+
+
+def _show(
+    metrics: ProcessorMetrics,
+    settings: ProcessorSettings,
+    postgres: Postgres,
+    brains: list[Brain],
+    worker: Worker,
+    reporter: StatusReporter,
+    answering: Answering,
+    forkserver: RenderForkserver,
+) -> None:
+    """What is read whenever somebody asks for the metrics."""
+    metrics.pool.show(lambda: postgres.connections_in_use, most=settings.processor_database_connections)
+    metrics.work.slots.set(settings.processor_slots)
+    metrics.work.busy.set_function(lambda: worker.busy)
+    metrics.work.unacknowledged.set_function(lambda: reporter.unacknowledged)
+    metrics.work.answers.set_function(lambda: answering.under_way)
+    metrics.rendering.children.set_function(lambda: forkserver.children)
+    for brain in brains:
+        brain.show(metrics.brain_state)

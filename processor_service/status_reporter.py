@@ -11,14 +11,16 @@ import asyncio
 import random
 from collections.abc import Callable
 from dataclasses import dataclass, field
-from typing import TypeAlias
+from typing import Any, TypeAlias
 
 import grpc
 import structlog
 from materials.v1 import record_service_pb2 as pb
 from materials.v1 import record_service_pb2_grpc
+from opentelemetry.trace import SpanKind
 
 from servicekit.channels import Peer
+from servicekit.tracing import current_traceparent, span
 
 log = structlog.get_logger()
 
@@ -49,6 +51,11 @@ class StatusReporter:
         self._more = asyncio.Event()
         self._revocations: dict[Attempt, Callable[[], object]] = {}
         self._task: asyncio.Task[None] | None = None
+
+    @property
+    def unacknowledged(self) -> int:
+        """How many reports the record has not answered yet."""
+        return len(self._pending)
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Begins to connect."""
@@ -82,6 +89,19 @@ class StatusReporter:
 
         The wait has no end of its own: an outcome is held for as long as Status is away. The caller's cancellation ends it.
         """
+        if renewal is not None:  # nothing to tell of, every few seconds
+            return await self._send(attempt, renewal=renewal)
+        with span("report", kind=SpanKind.CLIENT, attributes={"material_id": attempt[0], "attempt": attempt[1]}):
+            return await self._send(
+                attempt,
+                traceparent=current_traceparent(),
+                progress=progress,
+                completion=completion,
+                failure=failure,
+                hand_back=hand_back,
+            )
+
+    async def _send(self, attempt: Attempt, **content: Any) -> pb.ReportResult.ValueType:
         self._sequence += 1
         sequence = self._sequence
         pending = _Pending(
@@ -90,11 +110,7 @@ class StatusReporter:
                 worker_id=self._worker_id,
                 material_id=attempt[0],
                 attempt=attempt[1],
-                progress=progress,
-                renewal=renewal,
-                completion=completion,
-                failure=failure,
-                hand_back=hand_back,
+                **content,
             )
         )
         self._pending[sequence] = pending

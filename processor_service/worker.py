@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import asyncio
 import random
+import time
 import uuid
 from collections.abc import Callable
 
@@ -22,7 +23,9 @@ from google.protobuf.message import DecodeError
 from materials.v1 import events_pb2, material_pb2, record_service_pb2_grpc
 from materials.v1 import record_service_pb2 as pb
 from nats.aio.msg import Msg
+from opentelemetry.context import Context
 
+from processor_service.metrics import WorkMetrics
 from processor_service.outcomes import report_of
 from processor_service.reading import MaterialReader, ReadResult
 from processor_service.status_reporter import Attempt, StatusReporter
@@ -31,6 +34,7 @@ from processor_service.work_gate import WorkGate
 from servicekit import validation
 from servicekit.channels import Peer
 from servicekit.durable_consumer import Again, Done, Outcome, Unreadable
+from servicekit.tracing import context_of, current_links, span
 
 log = structlog.get_logger()
 
@@ -59,7 +63,9 @@ class Worker:
         *,
         worker_id: str,
         attempt_timeout: float,
+        metrics: WorkMetrics | None = None,
     ) -> None:
+        self._metrics = metrics or WorkMetrics()
         self._status, self._reporter, self._reader = status, reporter, reader
         self._gate, self._turns = gate, turns
         self._worker_id, self._attempt_timeout = worker_id, attempt_timeout
@@ -97,14 +103,20 @@ class Worker:
                     return Again(random.uniform(2.0, 4.0))
                 return Done()
         if claim.material.id != event.material_id:
-            return Again(0.0, meanwhile=lambda: self._granted(claim))
-        await self._granted(claim)
+            # In the trace of its own upload, with no more than a link to that of the event.
+            return Again(0.0, meanwhile=lambda: self._granted(claim, context_of(claim.traceparent)))
+        await self._granted(claim, None)
         return Done()
 
-    async def _granted(self, claim: pb.ClaimMaterialResponse) -> None:
+    async def _granted(self, claim: pb.ClaimMaterialResponse, context: Context | None) -> None:
         self._busy += 1
+        attributes: dict[str, str | int] = {"material_id": claim.material.id, "attempt": claim.material.attempt}
+        links = current_links() if context is not None else []
         try:
-            with structlog.contextvars.bound_contextvars(material_id=claim.material.id):
+            with (
+                structlog.contextvars.bound_contextvars(material_id=claim.material.id),
+                span("attempt", context=context, links=links, attributes=attributes),
+            ):
                 await self._attempt(claim.material, claim.lease_duration.ToMilliseconds() / 1000)
         finally:
             self._busy -= 1
@@ -141,6 +153,7 @@ class Worker:
 
     async def _attempt(self, material: material_pb2.Material, lease_seconds: float) -> None:
         attempt: Attempt = (material.id, material.attempt)
+        began = time.perf_counter()
         self._turns.begun(material.id)
         log.info("attempt begins", attempt=material.attempt, media_type=material.media_type)
         keeper = LeaseKeeper(self._reporter, attempt, lease_seconds)
@@ -159,9 +172,13 @@ class Worker:
             keeping.cancel()
             await asyncio.wait([keeping])
         if work.cancelled():
+            self._metrics.attempts.labels("taken_away", "").inc()
             log.info("attempt dropped: its lease was taken away", attempt=material.attempt)
             return
         await self._report_durably(attempt, work)
+        if work.exception() is None:
+            self._metrics.seconds.observe(time.perf_counter() - began)
+            self._metrics.brain_calls.observe(work.result().brain_calls)
 
     async def _report_durably(self, attempt: Attempt, work: asyncio.Task[ReadResult]) -> None:
         """Reports the outcome; a stop in the middle of that waits a moment for the record's answer."""
@@ -185,17 +202,21 @@ class Worker:
             result = await self._reporter.report(
                 attempt, completion=pb.Completion(pages_total=done.pages, has_embedding=done.passages > 0)
             )
+            self._metrics.attempts.labels("completed", "").inc()
             log.info("attempt completed", attempt=attempt[1], pages=done.pages, passages=done.passages)
         elif isinstance(error, Exception):
             told = report_of(error)
             if isinstance(told.report, pb.HandBack):
+                self._metrics.attempts.labels("handed_back", "").inc()
                 log.info("attempt handed back", attempt=attempt[1], message=told.report.message)
                 result = await self._reporter.report(attempt, hand_back=told.report)
             else:
+                reason = material_pb2.FailureReason.Name(told.report.reason).removeprefix("FAILURE_REASON_")
+                self._metrics.attempts.labels("failed", reason.lower()).inc()
                 log.warning(
                     "attempt failed",
                     attempt=attempt[1],
-                    reason=material_pb2.FailureReason.Name(told.report.reason),
+                    reason=reason,
                     transient=told.report.transient,
                     message=told.report.message,
                     exc_info=error if told.unforeseen else None,

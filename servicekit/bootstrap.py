@@ -2,22 +2,47 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Awaitable, Callable, Mapping, Sequence
 from types import MappingProxyType
 from typing import Any
+
+from prometheus_client import CollectorRegistry, disable_created_metrics
 
 from servicekit.identity import ServiceTokens, TokenVerifier
 from servicekit.interceptor import CallInterceptor
 from servicekit.logs import configure_logs
+from servicekit.manager import BackgroundTask, ServiceManager
+from servicekit.metrics import CallMetrics, EventLoopLag, process_metrics
+from servicekit.metrics_server import MetricsServer
 from servicekit.owner_limits import OwnerRequests
 from servicekit.settings import GrpcServiceSettings, ServiceSettings
-from servicekit.tracing import configure_tracing
+from servicekit.tracing import TraceExport, configure_tracing
 
 
 def configure_process(service: str, settings: ServiceSettings) -> None:
     """Logs and traces of this process."""
+    disable_created_metrics()  # type: ignore[no-untyped-call]  # a second series for each counter, of its time of birth
     configure_logs(service=service, format=settings.log_format, level=settings.log_level)
     configure_tracing(service)
+
+
+def observed_manager(
+    name: str,
+    settings: ServiceSettings,
+    registry: CollectorRegistry,
+    *,
+    report: Callable[[str, bool], Awaitable[None]] | None = None,
+    refresh: Sequence[Callable[[], Awaitable[None]]] = (),
+) -> ServiceManager:
+    """The manager of a service whose first parts are what it is seen by: traces, and metrics where there is an address for them; `refresh` as for
+    MetricsServer, `report` as for ServiceManager."""
+    manager = ServiceManager(name, report=report, stop_timeout=settings.shutdown_grace_seconds + 3.0)
+    manager.add("traces", TraceExport())
+    if settings.metrics_address:
+        process_metrics(registry)
+        manager.add("metrics", MetricsServer(settings.metrics_address, registry, refresh))
+        manager.add("event loop lag", BackgroundTask(EventLoopLag(registry).run, "event-loop-lag"))
+    return manager
 
 
 def token_verifier(settings: ServiceSettings) -> TokenVerifier:
@@ -32,13 +57,17 @@ def token_verifier(settings: ServiceSettings) -> TokenVerifier:
 
 
 def call_interceptor(
-    settings: GrpcServiceSettings, *, decoders: Mapping[str, Callable[[bytes], Any]] = MappingProxyType({})
+    settings: GrpcServiceSettings,
+    registry: CollectorRegistry | None = None,
+    *,
+    decoders: Mapping[str, Callable[[bytes], Any]] = MappingProxyType({}),
 ) -> CallInterceptor:
-    """What every call of this service goes through, by its settings; `decoders` as for CallInterceptor. Raises as `token_verifier`."""
+    """What every call of this service goes through, by its settings, counted in `registry`; `decoders` as for CallInterceptor. Raises as `token_verifier`."""
     return CallInterceptor(
         token_verifier(settings),
         OwnerRequests(settings.owner_requests_per_second, settings.owner_request_burst),
         decoders=decoders,
+        metrics=CallMetrics(registry),
     )
 
 

@@ -11,6 +11,7 @@ from materials import channels
 from materials.channels import Options, bearer, channel_options
 
 from servicekit.tls import CurrentTls, TlsContents, TlsFiles, channel_credentials, load
+from servicekit.tracing import traced
 
 #: Calls at once on one connection: what a server of ours takes. More wait, without a deadline's end in sight.
 MAX_STREAMS_PER_CONNECTION = 2_000
@@ -72,8 +73,8 @@ class Peer:
         return self._channel
 
     def metadata(self) -> list[tuple[str, str]]:
-        """This service's identity for one call."""
-        return bearer(self._token())
+        """This service's identity for one call, and the trace that it is part of."""
+        return traced(bearer(self._token()))
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Nothing to wait for: gRPC connects by itself."""

@@ -25,8 +25,11 @@ import structlog
 from nats.aio.msg import Msg
 from nats.js import JetStreamContext
 from nats.js.api import AckPolicy, ConsumerConfig, ConsumerInfo, DeliverPolicy
+from opentelemetry.trace import Span, SpanKind
 
+from servicekit.metrics import ConsumerMetrics
 from servicekit.nats_link import NatsAway, NatsLink
+from servicekit.tracing import extract, note_error, span
 
 log = structlog.get_logger()
 
@@ -86,10 +89,14 @@ class DurableConsumer:
         gate: Gate | None = None,
         ack_wait: float = 15.0,
         silence: float = SILENCE_SECONDS,
+        metrics: ConsumerMetrics | None = None,
     ) -> None:
         self._link, self._stream, self._durable, self._subject = link, stream, durable, subject
         self._handler, self._gate, self._slots = handler, gate, slots
         self._ack_wait, self._silence = ack_wait, silence
+        metrics = metrics or ConsumerMetrics()
+        self._messages, self._redelivered = metrics.messages, metrics.redelivered.labels(durable)
+        self._pending = metrics.pending.labels(durable)
         self._workers: list[asyncio.Task[None]] = []
         self._stopping = False
 
@@ -141,6 +148,7 @@ class DurableConsumer:
                     if not self._link.connected:
                         raise NatsAway from None
                     found = await self._ensure_consumer(stream)
+                    self._pending.set(found.num_pending or 0)
                     if deafness.shown(found.created, found.num_pending or 0, clock()):
                         log.warning("messages wait and none comes; the consumer is made anew", durable=self._durable)
                         await stream.delete_consumer(self._stream, self._durable)
@@ -179,6 +187,25 @@ class DurableConsumer:
         return made
 
     async def _work(self, message: Msg) -> None:
+        """One message, as one span: child of the one that it was published in."""
+        self._pending.set(message.metadata.num_pending)
+        if message.metadata.num_delivered > 1:
+            self._redelivered.inc()
+        headers = message.headers or {}
+        attributes = {
+            "messaging.system": "nats",
+            "messaging.operation.type": "process",
+            "messaging.destination.name": message.subject,
+            "messaging.consumer.group.name": self._durable,
+            "messaging.message.id": headers.get("ce-id", ""),
+            "material_id": headers.get("ce-subject", ""),
+        }
+        with span(
+            f"process {self._subject}", kind=SpanKind.CONSUMER, context=extract(headers), attributes=attributes
+        ) as processed:
+            await self._handled(message, processed)
+
+    async def _handled(self, message: Msg, processed: Span) -> None:
         meanwhile: asyncio.Task[None] | None = None
         heartbeat = asyncio.create_task(self._heartbeat(message))
         try:
@@ -186,12 +213,16 @@ class DurableConsumer:
                 outcome: Outcome = await self._handler(message)
                 if isinstance(outcome, Again) and outcome.meanwhile is not None:
                     meanwhile = asyncio.create_task(outcome.meanwhile())
-            except Exception:
+                told = type(outcome).__name__.lower()
+            except Exception as unforeseen:
                 log.exception("message handler failed", durable=self._durable)
+                note_error(processed, unforeseen)
+                told = "failed"
                 outcome = Again(random.uniform(5.0, 10.0) * min(message.metadata.num_delivered, 12))
             finally:
                 heartbeat.cancel()
                 await asyncio.wait([heartbeat])
+            self._messages.labels(self._durable, told).inc()
             await self._settle(message, outcome)
             if meanwhile is not None:
                 await asyncio.wait([meanwhile])

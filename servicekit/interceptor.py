@@ -17,15 +17,16 @@ import grpc
 import opentelemetry.context
 import structlog
 from google.protobuf.message import DecodeError
-from google.rpc import status_pb2
+from google.rpc import code_pb2, status_pb2
 from grpc_status import rpc_status
 from materials.v1 import errors_pb2
 from opentelemetry import trace
 
-from servicekit.errors import FieldInvalid, ServiceError
+from servicekit.errors import FieldInvalid, ServiceError, answer_of, reason_name
 from servicekit.identity import TokenVerifier, set_caller
+from servicekit.metrics import CallMetrics
 from servicekit.owner_limits import OwnerRequests
-from servicekit.tracing import extract
+from servicekit.tracing import extract, note_error
 
 log = structlog.get_logger()
 tracer = trace.get_tracer("servicekit")
@@ -51,10 +52,11 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         owner_requests: OwnerRequests,
         *,
         decoders: Mapping[str, Callable[[bytes], Any]],
+        metrics: CallMetrics | None = None,
         unary_timeout: float = 40.0,
     ) -> None:
         self._verifier, self._owner_requests, self._decoders = verifier, owner_requests, decoders
-        self._unary_timeout = unary_timeout
+        self._unary_timeout, self._metrics = unary_timeout, metrics or CallMetrics()
 
     async def intercept_service(
         self,
@@ -89,7 +91,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _unary(self, method: str, inner: Any, timeout: float | None) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:
             try:
-                with _call_context(method, context):
+                with _call_context(method, context, self._metrics):
                     await self._admit(method, context)
                     request = _decoded(request)
                     async with asyncio.timeout(timeout):
@@ -102,7 +104,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
     def _streaming(self, method: str, inner: Any) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> AsyncIterator[Any]:
             try:
-                with _call_context(method, context):
+                with _call_context(method, context, self._metrics):
                     await self._admit(method, context)
                     request = _decoded(request)
                     async with aclosing(inner(request, context)) as responses:
@@ -165,17 +167,37 @@ def _message(request: Any) -> Any:
 
 
 @contextmanager
-def _call_context(method: str, context: grpc.aio.ServicerContext[Any, Any]) -> Iterator[None]:
-    """The call's span and log context. Each call has a task, and so a context, of its own: nothing is put back at the end, which for a stream may come in
-    another context, where putting back is an error."""
+def _call_context(method: str, context: grpc.aio.ServicerContext[Any, Any], metrics: CallMetrics) -> Iterator[None]:
+    """The call's span, log context and count. Each call has a task, and so a context, of its own: nothing is put back at the end, which for a stream may
+    come in another context, where putting back is an error."""
     carrier = {key: str(value) for key, value in context.invocation_metadata() or ()}
-    span = tracer.start_span(method, context=extract(carrier), kind=trace.SpanKind.SERVER)
+    served = metrics.begun(method)
+    span = tracer.start_span(method.removeprefix("/"), context=extract(carrier), kind=trace.SpanKind.SERVER)
     opentelemetry.context.attach(trace.set_span_in_context(span))
     structlog.contextvars.bind_contextvars(method=method)
+    code = "OK"
     try:
         yield
+    except BaseException as error:
+        code = _code_of(error)
+        if isinstance(error, ServiceError):
+            metrics.refused(reason_name(error.reason))
+        note_error(span, error)
+        raise
     finally:
+        served.ended(code)
+        if span.is_recording():
+            span.set_attributes({"rpc.system": "grpc", "rpc.grpc.status_code": code_pb2.Code.Value(code)})
         span.end()
+
+
+def _code_of(error: BaseException) -> str:
+    """The name of the code that the call ends with."""
+    if isinstance(error, ServiceError):
+        return str(code_pb2.Code.Name(answer_of(error.reason).grpc_code))
+    if isinstance(error, TimeoutError):
+        return "DEADLINE_EXCEEDED"
+    return "INTERNAL" if isinstance(error, Exception) else "CANCELLED"
 
 
 async def _refuse(method: str, context: grpc.aio.ServicerContext[Any, Any], error: Exception) -> None:

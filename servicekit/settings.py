@@ -27,6 +27,9 @@ class ServiceSettings(BaseSettings):
     model_config = SettingsConfigDict(frozen=True, case_sensitive=False, extra="ignore", env_ignore_empty=True)
 
     listen_address: str = Field(description="host:port that the server listens on")
+    metrics_address: str = Field(
+        "", description="host:port of Prometheus' metrics, at /metrics, for the inside of the network; empty: none"
+    )
     log_format: Literal["console", "json"] = Field("console", description="how log lines are written")
     log_level: Literal["DEBUG", "INFO", "WARNING", "ERROR"] = Field(
         "INFO", description="the least level that is logged"
@@ -66,9 +69,11 @@ class ServiceSettings(BaseSettings):
         "", description="name that peers' certificates must carry; empty: the host they are called by"
     )
 
-    @field_validator("listen_address")
+    @field_validator("listen_address", "metrics_address")
     @classmethod
-    def _is_an_address(cls, address: str) -> str:
+    def _is_an_address(cls, address: str, info: ValidationInfo) -> str:
+        if not address and info.field_name == "metrics_address":
+            return address
         if not re.fullmatch(r"(\[[0-9a-fA-F:]+\]|[^:\s/]+):[0-9]{1,5}", address):
             raise ValueError("must be host:port, such as 0.0.0.0:50051")
         return address

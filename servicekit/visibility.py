@@ -11,6 +11,7 @@ from materials.v1 import errors_pb2, material_pb2, status_service_pb2, status_se
 from servicekit.channels import Peer
 from servicekit.errors import ServiceError, Unavailable, reason_of_call, retry_delay_of_call
 from servicekit.identity import Caller
+from servicekit.tracing import traced
 
 CALL_DEADLINE_SECONDS = 10.0
 #: Materials that one call may ask for.
@@ -27,7 +28,7 @@ async def visible_material(status: Peer, caller: Caller, material_id: str) -> ma
     try:
         response = await stub.GetMaterial(
             status_service_pb2.GetMaterialRequest(material_id=material_id),
-            metadata=bearer(caller.token),
+            metadata=traced(bearer(caller.token)),
             timeout=CALL_DEADLINE_SECONDS,
         )
     except grpc.aio.AioRpcError as error:
@@ -45,7 +46,7 @@ async def visible_materials(
         try:
             response = await stub.BatchGetMaterials(
                 status_service_pb2.BatchGetMaterialsRequest(material_ids=wanted[begin : begin + BATCH]),
-                metadata=bearer(caller.token),
+                metadata=traced(bearer(caller.token)),
                 timeout=CALL_DEADLINE_SECONDS,
             )
         except grpc.aio.AioRpcError as error:

@@ -38,12 +38,13 @@ def announce(stack: Stack, *, token: str, service_token: str, running: Iterable[
 
 
 def as_json(announcement: Announcement) -> str:
-    """One line: each service's first endpoint under its name, all its replicas' under `endpoints`."""
+    """One line: each service's first endpoint under its name, all its replicas' under `endpoints`, the URL of each process's metrics."""
     stack = announcement.stack
     return json.dumps(
         {
             **{name: addresses[0] for name, addresses in stack.endpoints.items()},
             "endpoints": {name: list(addresses) for name, addresses in stack.endpoints.items()},
+            "metrics": {name: f"http://{address}/metrics" for name, address in stack.metrics.items()},
             "brain": stack.brain_url,
             "nats": stack.nats_url,
             "postgres": stack.postgres_url,
@@ -72,6 +73,7 @@ def show(
         "brain": stack.brain_url,
         "nats": without_password(stack.nats_url),
         "postgres": without_password(stack.postgres_url),
+        "metrics": ", ".join(f"http://{address}/metrics" for address in stack.metrics.values()),
         "logs": str(logs),
         "passwords": str(stack_file),
     }

@@ -107,11 +107,12 @@ class Programs:
 
 @dataclass(frozen=True)
 class Stack:
-    """Processes in the order of their start: `services` once all of `foundation` is ready. Endpoints are host:port."""
+    """Processes in the order of their start: `services` once all of `foundation` is ready. Endpoints are host:port, `metrics` too, of each process."""
 
     foundation: tuple[ProcessSpec, ...]
     services: tuple[ProcessSpec, ...]
     endpoints: Mapping[str, tuple[str, ...]]
+    metrics: Mapping[str, str]
     brain_url: str
     nats_url: str
     postgres_url: str
@@ -131,10 +132,20 @@ def outside(environ: Mapping[str, str], variable: str) -> str:
 def part_names(
     definitions: tuple[ServiceDefinition, ...], replicas: Mapping[str, int], environ: Mapping[str, str]
 ) -> tuple[str, ...]:
-    """Every part that is started here and listens on a port of its own."""
+    """Every part that is started here and listens on a port of its own; of services, their metrics as well."""
     elsewhere = {"nats": outside(environ, "NATS_URL"), "brain": outside(environ, "AI_BRAIN_ENDPOINT")}
     services = [name for definition in definitions for name in replica_names(definition, replicas)]
-    return ("postgres", *(name for name, address in elsewhere.items() if not address), *services)
+    return (
+        "postgres",
+        *(name for name, address in elsewhere.items() if not address),
+        *services,
+        *map(metrics_part, services),
+    )
+
+
+def metrics_part(service: str) -> str:
+    """The name that the port of a service's metrics goes by."""
+    return f"{service}-metrics"
 
 
 def minimal_environment(directory: DataDirectory, environ: Mapping[str, str]) -> dict[str, str]:
@@ -192,7 +203,14 @@ def plan_stack(
         "AUTH_AUDIENCE": AUDIENCE,
         "SERVICE_TOKEN_SECRET": credentials.service_token_secret,
     }
-    set_here = {*chain(*wirings.values()), *identity, "LISTEN_ADDRESS", "AUTH_JWKS_URL", *_TLS_VARIABLES}
+    set_here = {
+        *chain(*wirings.values()),
+        *identity,
+        "LISTEN_ADDRESS",
+        "METRICS_ADDRESS",
+        "AUTH_JWKS_URL",
+        *_TLS_VARIABLES,
+    }
     inherited = {name: value for name, value in environ.items() if name not in set_here}
     inherited |= {
         OWNER_VARIABLE: str(directory.root),
@@ -200,6 +218,10 @@ def plan_stack(
         # A proxy for the outside world has no business between the parts.
         "no_proxy": _with_loopback(environ.get("no_proxy") or environ.get("NO_PROXY", "")),
         "NO_PROXY": _with_loopback(environ.get("NO_PROXY") or environ.get("no_proxy", "")),
+    }
+
+    metrics = {
+        name: f"{HOST}:{ports[metrics_part(name)]}" for each in definitions for name in replica_names(each, replicas)
     }
 
     def service(definition: ServiceDefinition, name: str) -> ProcessSpec:
@@ -213,6 +235,7 @@ def plan_stack(
                 **identity,
                 **{variable: wirings[definition.name][variable] for variable in definition.needs},
                 "LISTEN_ADDRESS": target,
+                "METRICS_ADDRESS": metrics[name],
             },
             readiness=HttpServing(f"http://{target}") if definition.speaks_http else GrpcServing(target),
             grace=LAST_SERVICE_GRACE_SECONDS if definition.stops_last else SERVICE_GRACE_SECONDS,
@@ -258,6 +281,7 @@ def plan_stack(
         foundation=tuple(foundation),
         services=tuple(service(each, name) for each in definitions for name in replica_names(each, replicas)),
         endpoints=endpoints(ports.__getitem__),
+        metrics=metrics,
         brain_url=brain_url,
         nats_url=nats_url,
         postgres_url=postgres.dsn(postgres.SUPERUSER, credentials.postgres_password, ports["postgres"]),

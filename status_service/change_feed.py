@@ -32,6 +32,7 @@ from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.material_view import to_material
+from status_service.metrics import StatusMetrics
 from status_service.record import Record
 from status_service.record_writer import Change
 
@@ -123,7 +124,9 @@ Revoked = tuple[UUID, int]
 class ChangeFeed:
     """A part: the watched courses of this replica."""
 
-    def __init__(self, postgres: Postgres, nats: NatsLink, tokens: OpaqueTokens) -> None:
+    def __init__(self, postgres: Postgres, nats: NatsLink, tokens: OpaqueTokens, metrics: StatusMetrics) -> None:
+        self._told = metrics.told
+        metrics.workers.set_function(lambda: len(self._workers))
         self._postgres, self._nats, self._tokens = postgres, nats, tokens
         self._courses: dict[str, _Course] = {}
         self._workers: dict[str, set[asyncio.Queue[Revoked]]] = {}
@@ -211,7 +214,7 @@ class ChangeFeed:
             return
         if change.course_revision == course.delivered + 1:
             course.delivered = change.course_revision
-            _deliver(course, change)
+            self._told.inc(_deliver(course, change))
         else:
             self._reconcile_now.set()
 
@@ -283,15 +286,16 @@ class ChangeFeed:
             course = self._courses.get(record.course_id)
             if course is not None and record.course_revision > course.delivered:
                 course.delivered = record.course_revision
-                _deliver(course, CourseChange.of(record))
+                self._told.inc(_deliver(course, CourseChange.of(record)))
         return len(rows) == RECONCILE_ROWS
 
 
-def _deliver(course: _Course, change: CourseChange) -> None:
-    for mailbox in course.all_materials:
+def _deliver(course: _Course, change: CourseChange) -> int:
+    """Returns how many were told."""
+    told = [*course.all_materials, *course.one_material.get(change.material.id, ())]
+    for mailbox in told:
         mailbox.put(change)
-    for mailbox in course.one_material.get(change.material.id, ()):
-        mailbox.put(change)
+    return len(told)
 
 
 def _signed(body: bytes, headers: Mapping[str, str]) -> bytes:

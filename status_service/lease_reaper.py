@@ -17,6 +17,7 @@ from servicekit.errors import ServiceError
 from servicekit.postgres import Postgres
 from status_service import queue_store, record_store, ticket_store
 from status_service.events import ExpireLease
+from status_service.metrics import StatusMetrics
 from status_service.record_writer import RecordWriter, UnknownMaterial
 from status_service.state_machine import Policy, Verdict
 
@@ -34,8 +35,9 @@ FORGET_EVERY_SECONDS = 3_600.0
 class LeaseReaper:
     """A part: one query a second."""
 
-    def __init__(self, postgres: Postgres, writer: RecordWriter, policy: Policy) -> None:
+    def __init__(self, postgres: Postgres, writer: RecordWriter, policy: Policy, metrics: StatusMetrics) -> None:
         self._postgres, self._writer, self._policy = postgres, writer, policy
+        self._expired = metrics.leases_expired
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -84,4 +86,5 @@ class LeaseReaper:
             if isinstance(decision, BaseException):
                 raise decision
             if decision.verdict is Verdict.APPLIED:
+                self._expired.inc()
                 log.warning("lease expired", material_id=str(material_id))

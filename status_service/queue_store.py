@@ -34,6 +34,11 @@ PROCESSORS = """
 """
 FORGET_PROCESSORS = "DELETE FROM processors WHERE seen_at < clock_timestamp() - make_interval(secs => $1)"
 
+# The two halves of the outbox, each with its index.
+PURGING = """
+    SELECT (SELECT count(*) FROM materials WHERE announced_at IS NULL AND deleted_at IS NOT NULL AND purged_parts <> 3)
+         + (SELECT count(*) FROM materials WHERE announced_at IS NOT NULL AND deleted_at IS NOT NULL AND purged_parts <> 3)
+"""
 # What waits for its time is announced when it comes: that nobody was told of it yet is as it should be.
 UNFINISHED = """
     SELECT
@@ -44,13 +49,28 @@ UNFINISHED = """
         count(*) FILTER (WHERE status = 2) AS working
     FROM materials WHERE status IN (1, 2) AND deleted_at IS NULL
 """
+# For the metrics: all of it in one statement, over the same partial indexes.
+AS_METRICS = f"""
+    WITH unfinished AS (
+        SELECT
+            count(*) FILTER (WHERE status = 1) AS waiting,
+            count(*) FILTER (WHERE status = 1 AND not_before > clock_timestamp()) AS delayed,
+            count(*) FILTER (WHERE status = 1 AND announced_at IS NULL
+                               AND (not_before IS NULL OR not_before <= clock_timestamp())) AS unannounced,
+            count(*) FILTER (WHERE status = 2) AS working,
+            count(*) FILTER (WHERE status = 2 AND lease_expires_at > clock_timestamp()) AS leases,
+            coalesce(extract(epoch FROM clock_timestamp() - min(greatest(updated_at, not_before))
+                FILTER (WHERE status = 1 AND (not_before IS NULL OR not_before <= clock_timestamp()))), 0) AS oldest
+        FROM materials WHERE status IN (1, 2) AND deleted_at IS NULL
+    ), failures AS (
+        SELECT failure_reason, count(*) AS count FROM materials WHERE status = 4 AND deleted_at IS NULL GROUP BY failure_reason
+    )
+    SELECT unfinished.*, {PAUSED} AS paused, ({PURGING}) AS purging,
+        (SELECT coalesce(json_object_agg(failure_reason, count), '{{}}')::text FROM failures) AS failed
+    FROM unfinished
+"""
 OLDEST_WAITING = """
     SELECT material_id, created_at FROM materials WHERE status = 1 AND deleted_at IS NULL ORDER BY created_at, material_id LIMIT 1
-"""
-# The two halves of the outbox, each with its index.
-PURGING = """
-    SELECT (SELECT count(*) FROM materials WHERE announced_at IS NULL AND deleted_at IS NOT NULL AND purged_parts <> 3)
-         + (SELECT count(*) FROM materials WHERE announced_at IS NOT NULL AND deleted_at IS NOT NULL AND purged_parts <> 3)
 """
 FAILED = """
     SELECT failure_reason, count(*) AS count, count(*) FILTER (WHERE retryable) AS retryable

@@ -18,6 +18,7 @@ from materials.v1 import record_service_pb2 as pb
 from servicekit import validation
 from servicekit.errors import FieldInvalid, ServiceError, Unavailable
 from servicekit.timestamps import timestamp
+from servicekit.tracing import context_of, current_links, span
 from status_service.admission import Admission
 from status_service.announcing import Announcing, to_announcement
 from status_service.change_feed import ChangeFeed
@@ -101,7 +102,8 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
 
     async def _create(self, request: pb.CreateMaterialRequest) -> pb.CreateMaterialOutcome:
         try:
-            created = await self._writer.create(_new_record(request))
+            with span("record material", context=context_of(request.traceparent), links=current_links()):
+                created = await self._writer.create(_new_record(request))
         except ServiceError as error:
             return pb.CreateMaterialOutcome(refusal=_to_refusal(error))
         except Exception as error:  # of this one alone: the others are not to fail with it
@@ -127,7 +129,9 @@ class RecordApi(record_service_pb2_grpc.RecordServiceServicer):
             return pb.ClaimMaterialResponse(refusal=_REFUSALS[decision.verdict])
         lease = Duration()
         lease.FromMilliseconds(int(self._policy.lease * 1000))
-        return pb.ClaimMaterialResponse(material=to_material(decision.record), lease_duration=lease)
+        return pb.ClaimMaterialResponse(
+            material=to_material(decision.record), lease_duration=lease, traceparent=decision.record.traceparent
+        )
 
     async def ReportStatus(
         self, request_iterator: AsyncIterator[pb.ReportStatusRequest], context: Any

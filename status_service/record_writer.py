@@ -23,6 +23,7 @@ from status_service import batch_store
 from status_service.admission import WriteHealth
 from status_service.batch_store import Reading, Writing, Written
 from status_service.events import Event
+from status_service.metrics import StatusMetrics
 from status_service.record import Record
 from status_service.state_machine import TAKEN_AWAY, Decision, Policy, Transition, Verdict, decide
 
@@ -68,7 +69,10 @@ class RecordWriter:
         policy: Policy,
         on_commit: Callable[[Sequence[Change]], None],
         health: WriteHealth,
+        metrics: StatusMetrics,
     ) -> None:
+        self._batch_changes = metrics.batch
+        metrics.queued.set_function(lambda: len(self._queue))
         self._postgres, self._policy, self._on_commit, self._health = postgres, policy, on_commit, health
         self._queue: list[_Submission] = []
         self._waiting = asyncio.Event()
@@ -160,6 +164,7 @@ class RecordWriter:
             book, decisions = committed
             if book.changed:  # what wrote nothing tells nothing
                 self._health.committed()
+                self._batch_changes.observe(len(book.changed))
             # Watchers first, before anything else is waited for: whoever hears the answer may already look.
             self._on_commit(book.changes())
         return book, decisions

@@ -14,6 +14,7 @@ from materials.v1 import record_service_pb2 as pb
 
 from servicekit import validation
 from servicekit.errors import Unavailable
+from servicekit.tracing import context_of, start_span
 from status_service.change_feed import ChangeFeed, Revoked
 from status_service.events import Complete, Fail, HandBack, Progress, Renew, Report
 from status_service.record_writer import RecordWriter, UnknownMaterial
@@ -49,6 +50,7 @@ class ReportStream:
                 future = None
                 if report is not None and material_id is not None:
                     future = self._writer.submit_nowait(material_id, report)
+                    _trace(request, future)
                 await self._pending.put((request.sequence, future))
         except Exception as error:
             self._failure = error
@@ -96,6 +98,14 @@ class ReportStream:
         """Forgets the worker."""
         if self._revoked is not None:
             self._feed.unsubscribe_worker(self._worker_id, self._revoked)
+
+
+def _trace(request: pb.ReportStatusRequest, recorded: asyncio.Future[Decision]) -> None:
+    """A span of the worker's trace, from here until the report is durable. The stream's own trace is another one: it lives for hours."""
+    if request.traceparent:
+        kind = request.WhichOneof("report") or "nothing"
+        recording = start_span(f"record {kind}", context_of(request.traceparent), {"material_id": request.material_id})
+        recorded.add_done_callback(lambda _: recording.end())
 
 
 async def _acknowledge(sequence: int, future: asyncio.Future[Decision] | None) -> pb.Acknowledgement:

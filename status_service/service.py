@@ -6,9 +6,11 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from materials.v1 import record_service_pb2_grpc, status_service_pb2_grpc
+from prometheus_client import CollectorRegistry
 
-from servicekit.bootstrap import call_interceptor
+from servicekit.bootstrap import call_interceptor, observed_manager
 from servicekit.manager import ServiceManager
+from servicekit.metrics import PoolMetrics
 from servicekit.nats_link import NatsLink
 from servicekit.opaque_tokens import OpaqueTokens
 from servicekit.postgres import Postgres
@@ -21,6 +23,7 @@ from status_service.bulk_retry import BulkRetry
 from status_service.change_feed import ChangeFeed
 from status_service.claiming import Claiming
 from status_service.lease_reaper import LeaseReaper
+from status_service.metrics import QueueMetrics, StatusMetrics
 from status_service.operating import Operating
 from status_service.record_api import RecordApi
 from status_service.record_writer import Change, RecordWriter
@@ -47,9 +50,12 @@ def build(settings: StatusSettings) -> ServiceManager:
         statement_cache_size=settings.status_statement_cache,
         init=record_store.prefer_indexes,
     )
+    registry = CollectorRegistry()
+    metrics, queue, pool = StatusMetrics(registry), QueueMetrics(postgres, registry), PoolMetrics(registry)
+    pool.show(lambda: postgres.connections_in_use, most=settings.status_database_connections)
     nats = NatsLink(settings.nats_url, name="status_service")
     tokens = OpaqueTokens(settings.service_token_secret.get_secret_value())
-    feed = ChangeFeed(postgres, nats, tokens)
+    feed = ChangeFeed(postgres, nats, tokens, metrics)
     announcing = Announcing(postgres, policy)
 
     def committed(changes: Sequence[Change]) -> None:
@@ -57,9 +63,9 @@ def build(settings: StatusSettings) -> ServiceManager:
         announcing.committed(changes)
 
     writes = WriteHealth()
-    writer = RecordWriter(postgres, policy, committed, writes)
+    writer = RecordWriter(postgres, policy, committed, writes, metrics)
     watching = Watching(
-        postgres, feed, tokens, max_watches=settings.max_watches, max_per_owner=settings.max_watches_per_owner
+        postgres, feed, tokens, metrics, max_watches=settings.max_watches, max_per_owner=settings.max_watches_per_owner
     )
     operating = Operating(postgres)
     admission = Admission(postgres, writes, max_unfinished=settings.max_unfinished_per_owner)
@@ -69,7 +75,7 @@ def build(settings: StatusSettings) -> ServiceManager:
     health = Health()
     server = GrpcServer(
         settings,
-        call_interceptor(settings),
+        call_interceptor(settings, registry),
         health=health,
         services=[
             (
@@ -83,11 +89,11 @@ def build(settings: StatusSettings) -> ServiceManager:
         ],
         on_drain=[watching.drain, record_api.drain, announcing.drain],
     )
-    manager = ServiceManager("status_service", report=health.set, stop_timeout=settings.shutdown_grace_seconds + 3.0)
+    manager = observed_manager("status_service", settings, registry, report=health.set, refresh=[queue.refresh])
     manager.add("postgres", postgres)
     manager.add("nats", nats)
     manager.add("change feed", feed)
     manager.add("record writer", writer)
-    manager.add("lease reaper", LeaseReaper(postgres, writer, policy))
+    manager.add("lease reaper", LeaseReaper(postgres, writer, policy, metrics))
     manager.add("server", server)
     return manager

@@ -28,6 +28,7 @@ from servicekit.postgres import Postgres
 from status_service import record_store
 from status_service.change_feed import ChangeFeed, CourseChange, Mailbox
 from status_service.material_view import to_material
+from status_service.metrics import StatusMetrics
 from status_service.record import COMPLETED, FAILED, Record
 
 SNAPSHOT_ROWS = 500
@@ -57,7 +58,14 @@ class Watching:
     """Serves watches from the feed and the record; ends them all at once when the service drains."""
 
     def __init__(
-        self, postgres: Postgres, feed: ChangeFeed, tokens: OpaqueTokens, *, max_watches: int, max_per_owner: int
+        self,
+        postgres: Postgres,
+        feed: ChangeFeed,
+        tokens: OpaqueTokens,
+        metrics: StatusMetrics,
+        *,
+        max_watches: int,
+        max_per_owner: int,
     ) -> None:
         self._postgres, self._feed, self._tokens = postgres, feed, tokens
         self._max_watches = max_watches
@@ -68,6 +76,8 @@ class Watching:
         )
         self._open: set[Mailbox] = set()
         self._draining = False
+        metrics.watches_most.set(max_watches)
+        metrics.watches.set_function(lambda: len(self._open))
         #: The response that tells of a change, made once for all watchers of its course.
         self._resumable_response = lru_cache(maxsize=SHARED_RESPONSES)(self._seal_response)
 

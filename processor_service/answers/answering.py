@@ -131,6 +131,11 @@ class Answering:
                 "the AI Brain cannot answer at the moment; try again shortly", error.retry_after
             ) from error
 
+    @property
+    def under_way(self) -> int:
+        """How many are being written, or wait for it."""
+        return self._under_way
+
     @asynccontextmanager
     async def _turn(self) -> AsyncIterator[None]:
         """The block is one of the answers written at once. Raises Unavailable when too many wait for that already."""

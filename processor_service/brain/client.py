@@ -37,6 +37,8 @@ from processor_service.brain.errors import (
     BrainUnavailable,
     one_line,
 )
+from processor_service.brain.observed_calls import ObservedCalls, trace_headers
+from processor_service.metrics import BrainMetrics
 
 DEFAULT_PROMPT = (
     "Extract all text from this page in reading order. Keep headings, lists, tables and formulas. "
@@ -146,6 +148,7 @@ class BrainClient:
         embedding_dimensions: int = 1024,
         max_reply_bytes: int = 8 * 1024 * 1024,
         health_seconds: float = HEALTH_SECONDS,
+        metrics: BrainMetrics | None = None,
     ) -> None:
         self._http = http
         self._endpoint = endpoint.rstrip("/")
@@ -153,22 +156,26 @@ class BrainClient:
         self._embedding_dimensions = embedding_dimensions
         self._max_reply_bytes = max_reply_bytes
         self._health_seconds = health_seconds
+        self._observed = ObservedCalls(metrics)
 
     async def healthy(self) -> bool:
         """Whether the Brain says that it is active; False for every kind of failure."""
         try:
-            reply = await self._call("GET", f"{self._endpoint}/", seconds=self._health_seconds)
+            with self._observed.call("health"):
+                reply = await self._call("GET", f"{self._endpoint}/", seconds=self._health_seconds)
         except BrainError:
             return False
         return reply.get("status") == "Active"
 
     async def read_page(self, png: bytes, *, prompt: str = DEFAULT_PROMPT) -> str:
         """The text on a page image, trimmed; "" for a blank page."""
-        return (await self._route({"prompt": prompt}, files={"image": ("page.png", png, "image/png")})).text
+        with self._observed.call("read"):
+            return (await self._route({"prompt": prompt}, files={"image": ("page.png", png, "image/png")})).text
 
     async def generate(self, prompt: str) -> GeneratedText:
         """Text written in answer to `prompt`, trimmed."""
-        return await self._route({"prompt": prompt})
+        with self._observed.call("generate"):
+            return await self._route({"prompt": prompt})
 
     async def embed(self, text: str) -> NDArray[np.float32]:
         """The vector of `text`, shape (embedding_dimensions,), finite and not all zero, not normalised.
@@ -179,8 +186,9 @@ class BrainClient:
         if not text.strip():
             raise ValueError("blank text has no embedding")
         url = fit_url(self._endpoint, text)
-        reply = await self._call("POST", url, seconds=self._timeout_seconds)
-        return _checked_embedding(reply.get("embedding"), self._embedding_dimensions)
+        with self._observed.call("embed"):
+            reply = await self._call("POST", url, seconds=self._timeout_seconds)
+            return _checked_embedding(reply.get("embedding"), self._embedding_dimensions)
 
     async def _route(
         self, form: dict[str, str], files: dict[str, tuple[str, bytes, str]] | None = None
@@ -205,7 +213,8 @@ class BrainClient:
         timeout = httpx.Timeout(seconds, connect=early, pool=early)
         try:
             async with asyncio.timeout(seconds):
-                async with self._http.stream(method, url, timeout=timeout, **content) as response:
+                headers = trace_headers()
+                async with self._http.stream(method, url, timeout=timeout, headers=headers, **content) as response:
                     if response.status_code != 200:
                         raise await _refusal(response)
                     body = await self._bounded_body(response)

@@ -44,6 +44,11 @@ class BrainLane:
         return self._limit.level
 
     @property
+    def under_way(self) -> int:
+        """How many are under way."""
+        return self._slots.held
+
+    @property
     def waiting(self) -> int:
         """How many wait for their turn."""
         return self._slots.waiting

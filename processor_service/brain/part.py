@@ -8,6 +8,7 @@ from __future__ import annotations
 import asyncio
 from collections.abc import Callable
 from dataclasses import dataclass
+from functools import partial
 
 import structlog
 
@@ -15,6 +16,7 @@ from processor_service.brain.breaker import BrainBreaker, Breaker, BreakerState
 from processor_service.brain.client import BrainClient, open_http
 from processor_service.brain.connections import BrainConnections
 from processor_service.brain.reader import BrainReader
+from processor_service.metrics import BrainMetrics, BrainStateMetrics
 from processor_service.settings import ProcessorSettings
 from servicekit.server import Health
 
@@ -43,9 +45,15 @@ class Brain:
     `on_change` is called at each change of the breaker's state."""
 
     def __init__(
-        self, settings: ProcessorSettings, address: BrainAddress, health: Health, *, on_change: Callable[[], None]
+        self,
+        settings: ProcessorSettings,
+        address: BrainAddress,
+        health: Health,
+        metrics: BrainMetrics,
+        *,
+        on_change: Callable[[], None],
     ) -> None:
-        self.address, self._health, self._on_change = address, health, on_change
+        self.address, self._health, self._metrics, self._on_change = address, health, metrics, on_change
         self._http = open_http(
             token=address.token or None,
             ca_file=settings.ai_brain_ca_file,
@@ -69,6 +77,7 @@ class Brain:
             endpoint=address.endpoint,
             timeout_seconds=settings.answer_timeout,
             max_reply_bytes=MAX_ANSWER_BYTES,
+            metrics=metrics,
         )
         self._changes: asyncio.Queue[Breaker] = asyncio.Queue(100)
         self.breaker = BrainBreaker(self.client.healthy, on_change=self._changed)
@@ -86,7 +95,17 @@ class Brain:
             endpoint=self.address.endpoint,
             timeout_seconds=timeout,
             embedding_dimensions=self.address.embedding_dimensions,
+            metrics=self._metrics,
         )
+
+    def show(self, state: BrainStateMetrics) -> None:
+        """Has the breaker and the lanes read whenever somebody asks for the metrics."""
+        name = self.address.health_name
+        state.away.labels(name).set_function(lambda: self.breaker.state is not BreakerState.CLOSED)
+        for calls, lane in (("pages", self.reader.pages), ("embeddings", self.reader.embeddings)):
+            state.limit.labels(name, calls).set_function(partial(getattr, lane, "limit"))
+            state.under_way.labels(name, calls).set_function(partial(getattr, lane, "under_way"))
+            state.waiting.labels(name, calls).set_function(partial(getattr, lane, "waiting"))
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
         """Looks whether the Brain is there; goes on either way."""

@@ -3,7 +3,10 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+from collections.abc import Awaitable, Callable, Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from typing import TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,6 +18,14 @@ from processor_service.brain.lane import BrainLane
 from processor_service.brain.retry_policy import RetryPolicy
 
 Vector = NDArray[np.float32]
+Result = TypeVar("Result")
+
+
+@dataclass
+class CallCount:
+    """Calls made for one material, each try."""
+
+    calls: int = 0
 
 
 class BrainReader:
@@ -31,16 +42,30 @@ class BrainReader:
         policy: RetryPolicy | None = None,
     ) -> None:
         self._client = client
-        self._pages = BrainLane("pages", breaker, policy or RetryPolicy(), most=pages)
-        self._embeddings = BrainLane("embeddings", breaker, policy or RetryPolicy(), most=embeddings)
+        self.pages = BrainLane("pages", breaker, policy or RetryPolicy(), most=pages)
+        self.embeddings = BrainLane("embeddings", breaker, policy or RetryPolicy(), most=embeddings)
+        self._counts: dict[str, CallCount] = {}
+
+    @contextmanager
+    def counting(self, material_id: str) -> Iterator[CallCount]:
+        """Counts the calls that are made for a material within the block."""
+        count = self._counts[material_id] = CallCount()
+        try:
+            yield count
+        finally:
+            self._counts.pop(material_id, None)
 
     async def read_page(self, png: bytes, *, owner_id: str = BACKGROUND, material_id: str = "") -> str:
         """The text of a page image. Raises BrainError, and TurnOver when the material was evicted before the page was begun."""
-        return await self._pages.call(lambda: self._client.read_page(png), owner_id=owner_id, material_id=material_id)
+        return await self.pages.call(
+            self._counted(lambda: self._client.read_page(png), material_id), owner_id=owner_id, material_id=material_id
+        )
 
     async def embed(self, text: str, *, owner_id: str = BACKGROUND, material_id: str = "") -> Vector:
         """The embedding of one text, shape (dimensions,). Raises BrainError."""
-        return await self._embeddings.call(lambda: self._client.embed(text), owner_id=owner_id, material_id=material_id)
+        return await self.embeddings.call(
+            self._counted(lambda: self._client.embed(text), material_id), owner_id=owner_id, material_id=material_id
+        )
 
     async def embed_all(
         self, texts: Sequence[str], *, owner_id: str = BACKGROUND, material_id: str = ""
@@ -57,4 +82,12 @@ class BrainReader:
 
     def evict(self, material_id: str) -> None:
         """The material's pages that wait for their turn raise TurnOver. A page under way goes on, and so do its embeddings."""
-        self._pages.evict(material_id)
+        self.pages.evict(material_id)
+
+    def _counted(self, call: Callable[[], Awaitable[Result]], material_id: str) -> Callable[[], Awaitable[Result]]:
+        def counted() -> Awaitable[Result]:
+            if (count := self._counts.get(material_id)) is not None:
+                count.calls += 1
+            return call()
+
+        return counted

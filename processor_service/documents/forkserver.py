@@ -60,6 +60,10 @@ class _Server:
     _living: dict[int, asyncio.Future[int]] = field(default_factory=dict)
     _received: bytes = b""
 
+    @property
+    def living(self) -> int:
+        return 0 if self.gone else len(self._living)
+
     def listen(self) -> None:
         asyncio.get_running_loop().add_reader(self.control, self._receive)
 
@@ -145,6 +149,11 @@ class RenderForkserver:
         server, self._server = self._server, None
         if server is not None:
             await server.stop()
+
+    @property
+    def children(self) -> int:
+        """How many live."""
+        return self._server.living if self._server is not None else 0
 
     async def child(self) -> Child:
         """A new child. Raises OSError when there can be none, TimeoutError."""

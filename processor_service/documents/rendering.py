@@ -38,6 +38,7 @@ from processor_service.documents.document_pages import (
 )
 from processor_service.documents.forkserver import Child, RenderForkserver
 from processor_service.documents.render_child import FRAME, MAX_HEADER_BYTES
+from processor_service.metrics import RenderingMetrics
 
 __all__ = ["DocumentError", "DocumentInfo", "DocumentReason", "DocumentRenderer", "RenderLimits", "RenderedPage"]
 
@@ -72,10 +73,12 @@ class DocumentRenderer:
         *,
         forkserver: RenderForkserver | None = None,
         call_seconds: float = 120.0,
+        metrics: RenderingMetrics | None = None,
     ) -> None:
         self._limits = limits or RenderLimits()
         self._forkserver, self._forkserver_is_own = forkserver or RenderForkserver(), forkserver is None
         self._call_seconds = call_seconds
+        self._metrics = metrics or RenderingMetrics()
         self._turn = asyncio.Lock()
         self._child: Child | None = None
         self._document: tuple[Path, str] | None = None
@@ -232,6 +235,8 @@ class DocumentRenderer:
         )
 
     def _death(self, page: int | None, reason: DocumentReason, what: str) -> DocumentError:
+        timed_out = reason is DocumentReason.RENDERING_TIMED_OUT
+        self._metrics.deaths.labels("timed_out" if timed_out else "crashed").inc()
         if page is None:
             return DocumentError(reason, f"A page {what}.", permanent=False)
         self._deaths[page] += 1

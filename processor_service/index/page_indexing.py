@@ -43,15 +43,16 @@ class PageIndexer:
         self._models.client(model)
         self._on_model(model)
 
-    async def index_page(self, material: material_pb2.Material, page: PageText) -> None:
-        """Returns when the page is finished. Raises FencedOut, BrainError, Unavailable."""
+    async def index_page(self, material: material_pb2.Material, page: PageText) -> int:
+        """Returns when the page is finished: how many passages it has. Raises FencedOut, BrainError, Unavailable."""
         material_id = UUID(material.id)
         before = await patiently(lambda: self._index.texts_before(material_id, page.page_number, NEIGHBOUR_PAGES))
         passages = passages_of(page.text, before)
         for _ in range(MAX_SWITCHES):
             generation = await patiently(self._generations.serving)
             try:
-                return await self._write(material, page, passages, generation)
+                await self._write(material, page, passages, generation)
+                return len(passages)
             except GenerationChanged as error:
                 changed = error
         raise changed

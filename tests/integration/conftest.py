@@ -1,9 +1,11 @@
 """Fixtures of the integration tests."""
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
+
+from tests.integration.observed_stack import ObservedStack, observed_stack
 
 
 @pytest.fixture
@@ -16,3 +18,10 @@ def file(tmp_path: Path) -> Callable[[bytes], Path]:
         return path
 
     return write
+
+
+@pytest.fixture(scope="session")
+def observed() -> Iterator[ObservedStack]:
+    """One stack whose spans, metrics and logs are looked at."""
+    with observed_stack() as running:
+        yield running

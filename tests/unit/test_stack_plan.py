@@ -159,6 +159,13 @@ def test_postgres_is_durable_on_loopback_and_stopped_by_its_fast_shutdown() -> N
     assert spec.stop_signal == signal.SIGINT
 
 
+def test_each_process_has_a_port_of_its_own_for_its_metrics() -> None:
+    stack = planned({"METRICS_ADDRESS": "0.0.0.0:9464"}, replicas={"status": 2})
+    addresses = {spec.name: spec.environment["METRICS_ADDRESS"] for spec in stack.services}
+    assert addresses == dict(stack.metrics)
+    assert len({*addresses.values(), *(address for each in stack.endpoints.values() for address in each)}) == 10
+
+
 def test_both_groups_are_stopped_within_ten_seconds() -> None:
     stack = planned(replicas={each.name: 3 for each in SERVICES})
     groups = (stack.foundation, stack.services)
@@ -176,10 +183,11 @@ def test_the_announcement_is_one_line_of_json_with_every_endpoint_and_process(ru
     assert "\n" not in line
     told = json.loads(line)
     assert set(told) == {
-        "ingest", "status", "processor", "gateway", "endpoints", "brain", "nats", "postgres", "token", "service_token", "pids",
+        "ingest", "status", "processor", "gateway", "endpoints", "metrics", "brain", "nats", "postgres", "token", "service_token", "pids",
     }  # fmt: skip
     assert told["endpoints"]["status"] == list(stack.endpoints["status"])
     assert told["status"] == stack.endpoints["status"][0]
+    assert told["metrics"]["status-2"] == f"http://{stack.metrics['status-2']}/metrics"
     assert told["pids"] == {"status": 11, "status-2": 12, "postgres": 13}
 
 
