@@ -18,9 +18,10 @@ TRIM_EVERY_SECONDS = 5.0
 KEPT_BYTES, PIECE_BYTES = 8 * 1024 * 1024, 4 * 1024 * 1024
 #: Of malloc.h.
 _M_TRIM_THRESHOLD, _M_MMAP_THRESHOLD = -1, -3
-#: New objects after which Python looks among them for cycles, and how many such looks make one further back. What a watcher leaves behind when it goes is held
-#: by cycles, with gRPC's own memory: with thresholds ten times as high a service with many comings and goings grows by some MiB.
-YOUNG_OBJECTS, LOOKS = 2_000, 5
+#: New objects after which Python looks among them for cycles, and how many such looks make one further back, and those one through all. What a watcher
+#: leaves behind when it goes is held by cycles, with gRPC's own memory: four times as many new objects, and a service with comings and goings grows by some
+#: MiB. Looks through all are rare: with five thousand watchers they cost as much as telling them.
+YOUNG_OBJECTS, MIDDLE_LOOKS, OLD_LOOKS = 5_000, 50, 100
 
 
 def is_short(resident: int, limit: int) -> bool:
@@ -73,10 +74,10 @@ def trim_heap() -> None:
 
 def collect_seldom() -> None:
     """Called once, when all of a service that lives as long as the process has been made: that is not looked through for garbage any more, and what comes
-    later a little less often than by default. Else the service would stop for a tenth of a second now and then, in the middle of telling many watchers."""
+    later less often than by default. Else the service would stop for a tenth of a second now and then, in the middle of telling many watchers."""
     gc.collect()
     gc.freeze()
-    gc.set_threshold(YOUNG_OBJECTS, LOOKS, LOOKS)
+    gc.set_threshold(YOUNG_OBJECTS, MIDDLE_LOOKS, OLD_LOOKS)
 
 
 def keep_freed_memory() -> None:
