@@ -34,7 +34,7 @@ MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 LONGEST_UNARY_CALL = "120s"
 #: Together the pauses are longer (1.8 s with the least jitter) than what a channel may wait until it connects again to a replica that is back: one that has
 #: just been started, while the other is being stopped, is not missed.
-RETRY_POLICY = {
+RETRY_POLICY: dict[str, Any] = {
     "maxAttempts": 5,
     "initialBackoff": "0.15s",
     "maxBackoff": "1.2s",
