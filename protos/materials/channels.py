@@ -32,12 +32,12 @@ from materials.v1 import (
 MAX_MESSAGE_BYTES = 4 * 1024 * 1024
 #: A unary call that names no deadline, or a later one, ends after this.
 LONGEST_UNARY_CALL = "120s"
-#: Together the pauses are longer (1.8 s with the least jitter) than what a channel may wait until it connects again to a replica that is back: one that has
-#: just been started, while the other is being stopped, is not missed.
+#: Together the pauses (1.2 s with the least jitter) are longer than what a channel may wait until it connects again to a replica that is back: one that has
+#: just been started, while the other is being stopped, is not missed. And shorter than what a caller should wait to hear that something is away.
 RETRY_POLICY: dict[str, Any] = {
     "maxAttempts": 5,
-    "initialBackoff": "0.15s",
-    "maxBackoff": "1.2s",
+    "initialBackoff": "0.1s",
+    "maxBackoff": "1s",
     "backoffMultiplier": 2,
     "retryableStatusCodes": ["UNAVAILABLE", "CANCELLED"],
 }
@@ -75,7 +75,7 @@ def channel_options() -> Options:
         ("grpc.http2.max_pings_without_data", 0),
         ("grpc.initial_reconnect_backoff_ms", 100),
         ("grpc.min_reconnect_backoff_ms", 100),
-        ("grpc.max_reconnect_backoff_ms", 1_000),
+        ("grpc.max_reconnect_backoff_ms", 700),
     ]
 
 

@@ -161,7 +161,7 @@ class TestRecordThatCannotBeWritten:
             for answer in answers:
                 assert isinstance(answer, grpc.RpcError)
                 assert refusal_of(answer).reason == "DATABASE_UNAVAILABLE"
-            # A sequence is not rolled back: it counts the statements that met the full disk. The channel makes each call four times.
+            # A sequence is not rolled back: it counts the statements that met the full disk. The channel makes each call several times.
             assert await sql.fetchval("SELECT last_value FROM attempts") <= RETRY_POLICY["maxAttempts"] * len(answers)
 
 
