@@ -37,8 +37,9 @@ from processor_service.brain.errors import (
     BrainUnavailable,
     one_line,
 )
-from processor_service.brain.observed_calls import ObservedCalls, trace_headers
+from processor_service.brain.observed_calls import ObservedCalls
 from processor_service.metrics import BrainMetrics
+from servicekit.tracing import traced
 
 DEFAULT_PROMPT = (
     "Extract all text from this page in reading order. Keep headings, lists, tables and formulas. "
@@ -213,7 +214,7 @@ class BrainClient:
         timeout = httpx.Timeout(seconds, connect=early, pool=early)
         try:
             async with asyncio.timeout(seconds):
-                headers = trace_headers()
+                headers = dict(traced(()))  # for a Brain that traces too
                 async with self._http.stream(method, url, timeout=timeout, headers=headers, **content) as response:
                     if response.status_code != 200:
                         raise await _refusal(response)

@@ -10,7 +10,7 @@ from opentelemetry.trace import SpanKind
 
 from processor_service.brain.errors import BrainError
 from processor_service.metrics import BrainMetrics
-from servicekit.tracing import current_traceparent, span
+from servicekit.tracing import span
 
 
 class ObservedCalls:
@@ -42,9 +42,3 @@ def result_of(error: BrainError) -> str:
     """busy, unavailable, interrupted, timed_out, failed, refused or misconfigured: the error's class."""
     words = type(error).__name__.removeprefix("Brain")
     return "".join(f"_{letter.lower()}" if letter.isupper() else letter for letter in words).lstrip("_")
-
-
-def trace_headers() -> dict[str, str]:
-    """The trace context of a call, for a Brain that traces too."""
-    traceparent = current_traceparent()
-    return {"traceparent": traceparent} if traceparent else {}
