@@ -8,7 +8,8 @@ start) the reaper holds still for half a lease, so that live workers come first.
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Sequence
+import time
+from collections.abc import Callable, Sequence
 from uuid import UUID
 
 import structlog
@@ -33,11 +34,21 @@ FORGET_EVERY_SECONDS = 3_600.0
 
 
 class LeaseReaper:
-    """A part: one query a second."""
+    """A part: one query a second. `clock` counts seconds."""
 
-    def __init__(self, postgres: Postgres, writer: RecordWriter, policy: Policy, metrics: StatusMetrics) -> None:
-        self._postgres, self._writer, self._policy = postgres, writer, policy
+    def __init__(
+        self,
+        postgres: Postgres,
+        writer: RecordWriter,
+        policy: Policy,
+        metrics: StatusMetrics,
+        clock: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self._postgres, self._writer, self._clock = postgres, writer, clock
         self._expired = metrics.leases_expired
+        self._hold = max(policy.lease / 2, LEAST_HOLD_SECONDS)
+        self._last_look = self._forget_at = clock()
+        self._hold_until = self._last_look + self._hold
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -51,28 +62,33 @@ class LeaseReaper:
             await asyncio.wait([self._task])
 
     async def _run(self) -> None:
-        clock = asyncio.get_running_loop().time
-        hold = max(self._policy.lease / 2, LEAST_HOLD_SECONDS)
-        hold_until = clock() + hold
-        last_look = clock()
-        forget_at = clock()
         while True:
             await asyncio.sleep(TICK_SECONDS)
-            if clock() - last_look > BLIND_SECONDS:
-                hold_until = clock() + hold
             try:
-                rows = await self._postgres.fetch(record_store.EXPIRED_LEASES, MAX_EXPIRED)
-                if clock() >= hold_until:
-                    await self._expire([row["material_id"] for row in rows])
-                last_look = clock()
-                if clock() >= forget_at:
-                    forget_at = clock() + FORGET_EVERY_SECONDS
-                    await self._postgres.execute(record_store.FORGET_TOMBSTONES, TOMBSTONE_DAYS)
-                    await self._postgres.execute(queue_store.FORGET_PROCESSORS, FORGET_EVERY_SECONDS)
-                    await self._postgres.execute(ticket_store.FORGET_TICKETS)
+                await self.look()
+                await self._forget()
             except ServiceError as error:
-                hold_until = clock() + hold
+                self._hold_until = self._clock() + self._hold
                 log.info("leases not looked at", error=error.message)
+
+    async def look(self) -> None:
+        """Ends what has run out, unless workers may not have been heard lately. Raises Unavailable."""
+        rows = await self._postgres.fetch(record_store.EXPIRED_LEASES, MAX_EXPIRED)
+        now = self._clock()
+        # Asked after the query: if that had to wait, for a lock or for a connection, so had what renews leases.
+        if now - self._last_look > BLIND_SECONDS:
+            self._hold_until = now + self._hold
+        self._last_look = now
+        if now >= self._hold_until:
+            await self._expire([row["material_id"] for row in rows])
+
+    async def _forget(self) -> None:
+        if self._clock() < self._forget_at:
+            return
+        self._forget_at = self._clock() + FORGET_EVERY_SECONDS
+        await self._postgres.execute(record_store.FORGET_TOMBSTONES, TOMBSTONE_DAYS)
+        await self._postgres.execute(queue_store.FORGET_PROCESSORS, FORGET_EVERY_SECONDS)
+        await self._postgres.execute(ticket_store.FORGET_TICKETS)
 
     async def _expire(self, material_ids: Sequence[UUID]) -> None:
         """All at once, so that they share commits. Raises Unavailable."""
