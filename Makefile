@@ -1,12 +1,15 @@
 # Everything a user or developer runs. `make` alone lists it.
-# Needs Python 3.11 or newer and make; all else is installed into .venv from the lock file.
+# Needs Python 3.11 or newer and make; all else is installed into .venv (for benchmarks .venv-bench) from the lock files.
 
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 LOCKED := $(VENV)/.locked
 INSTALLED := $(VENV)/.installed
-BENCH := $(VENV)/.bench
+BENCH_VENV := .venv-bench
+BENCH_BIN := $(BENCH_VENV)/bin
+BENCH_LOCKED := $(BENCH_VENV)/.locked
+BENCH_INSTALLED := $(BENCH_VENV)/.installed
 CLUSTER := $(VENV)/.cluster
 STUBS := build/stubs/materials/v1/__init__.py
 PROTOS := $(wildcard protos/materials/v1/*.proto) protos/materials/channels.py
@@ -29,8 +32,8 @@ demo: install ## start everything, upload two documents (or FILE=my.pdf), watch,
 run: install ## start everything and keep it up until Ctrl-C (DATA=directory)
 	@exec $(BIN)/python -m single_node --data-dir "$(or $(DATA),.local/run)" $(ARGS)
 
-test: lint ## lint, then every test (ARGS for pytest)
-	@$(BIN)/python -m pytest $(ARGS)
+test: lint ## lint, then every test, so many files at once (WORKERS=2, ARGS for pytest)
+	@$(BIN)/python -m pytest -n $(or $(WORKERS),2) --dist loadfile $(ARGS)
 
 test-fast: install ## only the tests that need no other process
 	@$(BIN)/python -m pytest tests/unit $(ARGS)
@@ -44,11 +47,11 @@ soak: install ## thousands of materials under random kills (MINUTES=10 MATERIALS
 quality: install ## measure reading, search and answers against their floors, on known pages and real documents (ARGS, see --help)
 	@$(BIN)/python -m tests.quality $(ARGS)
 
-bench: $(BENCH) $(STUBS) ## measure speed beside prototypes and peers, write bench/results/latest.json and docs/performance.md (ARGS, see --help)
-	@$(BIN)/python -m bench --page docs/performance.md $(ARGS)
+bench: $(BENCH_INSTALLED) $(STUBS) ## measure speed beside prototypes and peers, write bench/results/latest.json and docs/performance.md (ARGS, see --help)
+	@$(BENCH_BIN)/python -m bench --product-python $(BIN)/python --page docs/performance.md $(ARGS)
 
-bench-quick: $(BENCH) $(STUBS) ## a first impression of the same in two minutes (ARGS, see --help)
-	@$(BIN)/python -m bench --quick $(ARGS)
+bench-quick: $(BENCH_INSTALLED) $(STUBS) ## a first impression of the same in two minutes (ARGS, see --help)
+	@$(BENCH_BIN)/python -m bench --product-python $(BIN)/python --quick $(ARGS)
 
 simulate: install ## compare the model of the pipeline with a measured run (ARGS, see --help)
 	@$(BIN)/python -m bench.simulate --check $(ARGS)
@@ -101,9 +104,20 @@ $(INSTALLED): $(LOCKED) pyproject.toml hatch_build.py
 	@$(BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
-# The peers: only for who wants to compare.
-$(BENCH): requirements/bench.txt $(INSTALLED)
-	@$(BIN)/python -m pip install --quiet --require-hashes --no-deps -r requirements/bench.txt
+# The benchmark's own environment, with the peers: only for who wants to compare. The product stays in .venv, since libraries load what they find
+# installed (nats-py takes aiohttp). Up to 0.5.0 the peers were in .venv, too, and left a mark there.
+$(BENCH_LOCKED): requirements/lock.txt requirements/bench.txt $(LOCKED) | $(INSTALLED)
+	@echo "Installing into $(BENCH_VENV): once, about a minute."
+	@test ! -e $(VENV)/.bench || { \
+	  awk -F == 'NR == FNR { locked[$$1]; next } /^[a-z]/ && !($$1 in locked) { print $$1 }' requirements/lock.txt requirements/bench.txt \
+	  | xargs $(BIN)/python -m pip uninstall --quiet --quiet --yes && rm $(VENV)/.bench; }
+	@test "$$($(BENCH_BIN)/python -V 2>&1)" = "$$($(BIN)/python -V)" || \
+	  { rm -rf $(BENCH_VENV) && $(BIN)/python -m venv $(BENCH_VENV); }
+	@$(BENCH_BIN)/python -m pip install --require-hashes --no-deps -r requirements/lock.txt -r requirements/bench.txt
+	@touch $@
+
+$(BENCH_INSTALLED): $(BENCH_LOCKED) pyproject.toml hatch_build.py
+	@$(BENCH_BIN)/python -m pip install --quiet --no-build-isolation --no-deps -e .
 	@touch $@
 
 # An S3 server, 150 MB: only for who wants to try a cluster.
@@ -122,5 +136,5 @@ lock: $(INSTALLED) ## resolve pyproject.toml anew into requirements/lock.txt
 	@$(BIN)/uv pip compile --quiet --generate-hashes --no-annotate --no-header --no-emit-index-url --universal --python-version 3.11 \
 	  -c requirements/lock.txt requirements/cluster.in -o requirements/cluster.txt
 
-clean: ## remove what was built and cached; keeps .venv and data
+clean: ## remove what was built and cached; keeps .venv, .venv-bench and data
 	@rm -rf build .mypy_cache .ruff_cache .pytest_cache .hypothesis

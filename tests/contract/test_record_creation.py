@@ -105,7 +105,7 @@ class TestCreateMaterial:
         ("field", "value"),
         [
             ("material_id", "not-a-uuid"),
-            ("material_id", str(uuid.uuid4()).upper()),
+            ("material_id", "9B0A1C62-5D3E-4F8A-8A57-2F1F6C0D7E34"),
             ("file_size", 0),
             ("file_size", -1),
             ("sha256", "A" * 64),

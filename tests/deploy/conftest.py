@@ -5,8 +5,11 @@ from __future__ import annotations
 import subprocess
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack
+from pathlib import Path
+from tempfile import gettempdir
 
 import pytest
+from filelock import FileLock
 
 from deploy.images.build import NoBase, base_of, build_image
 from deploy.images.builders import NAMES, Builder, find_builder, why_not
@@ -25,8 +28,10 @@ def images() -> Iterator[Mapping[str, BuiltImage]]:
     except NoBase as missing:
         pytest.skip(f"NO IMAGES BUILT: {missing}")
     try:
-        for service in SERVICES:
-            build_image(builder, service, base, TAG)
+        # Another worker of the same run waits, and finds them built.
+        with FileLock(Path(gettempdir()) / "materials-test-images.lock"):
+            for service in SERVICES:
+                build_image(builder, service, base, TAG)
     except subprocess.CalledProcessError as failure:
         pytest.fail(f"{failure.cmd[0]} could not build an image; its words are above")
     with ExitStack() as opened:
