@@ -16,13 +16,13 @@ class GatewaySettings(ServiceSettings):
 
     listen_address: str = Field("0.0.0.0:8080", description="host:port that the HTTP server listens on")
     ingest_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
-        "127.0.0.1:50051", description="Ingest service: host:port, several with commas, or a gRPC target"
+        "127.0.0.1:50051", description="Ingest service: host:port, several IP addresses with commas, or a gRPC target"
     )
     status_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
-        "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
+        "127.0.0.1:50052", description="Status service: host:port, several IP addresses with commas, or a gRPC target"
     )
     processor_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
-        "127.0.0.1:50053", description="Processor service: host:port, several with commas, or a gRPC target"
+        "127.0.0.1:50053", description="Processor service: host:port, several IP addresses with commas, or a gRPC target"
     )
     https_cert_file: Path | None = Field(None, description="PEM certificate chain for HTTPS; empty: plain HTTP")
     https_key_file: Path | None = Field(None, validate_default=True, description="PEM private key of that certificate")

@@ -14,7 +14,7 @@ class IngestSettings(GrpcServiceSettings):
 
     listen_address: str = Field("0.0.0.0:50051", description="host:port that the gRPC server listens on")
     status_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
-        "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
+        "127.0.0.1:50052", description="Status service: host:port, several IP addresses with commas, or a gRPC target"
     )
     object_store_url: str = Field(
         "file:///var/lib/course-materials/objects",

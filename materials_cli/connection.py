@@ -18,7 +18,7 @@ from typing import Self
 
 import grpc
 from grpc_health.v1 import health_pb2_grpc
-from materials.channels import bearer
+from materials.channels import bearer, target_of
 from materials.v1 import ingest_service_pb2_grpc, processor_service_pb2_grpc, status_service_pb2_grpc
 
 from materials_cli.certificates import tls_files
@@ -134,6 +134,10 @@ def _checked(service: Service, tls: TlsFiles | None) -> Service:
             raise WrongUsage(
                 f"{service.variable} must be host:port such as localhost:50051, not {address.strip()!r} (from {service.origin})"
             )
+    try:
+        target_of(service.address)
+    except ValueError as error:
+        raise WrongUsage(f"{service.variable}: {error}") from None
     if tls is not None and not tls.server_name and "," in service.address:
         raise WrongUsage(
             f"{service.variable} has several addresses: set MATERIALS_SERVER_NAME to the name that all their certificates carry"

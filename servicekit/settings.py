@@ -11,6 +11,7 @@ import sys
 from pathlib import Path
 from typing import Literal, NoReturn, TypeVar
 
+from materials.channels import target_of
 from pydantic import Field, SecretStr, ValidationError, ValidationInfo, field_validator
 from pydantic_core import ErrorDetails
 from pydantic_settings import BaseSettings, SettingsConfigDict
@@ -182,7 +183,9 @@ def http_url(url: str) -> str:
 
 
 def peer_endpoint(endpoint: str, info: ValidationInfo) -> str:
-    """For fields that name a peer. Raises ValueError for several addresses when TLS has no name to look for in their certificates."""
+    """For fields that name a peer. Raises ValueError for what gRPC cannot connect to, and for several addresses when TLS has no name to look for in their
+    certificates."""
+    target_of(endpoint)
     if "," in endpoint and info.data.get("tls_ca_file") is not None and not info.data.get("tls_server_name"):
         raise ValueError("several addresses need TLS_SERVER_NAME: the name that all their certificates carry")
     return endpoint

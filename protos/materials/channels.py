@@ -3,20 +3,21 @@
     from materials.channels import bearer, open_channel
     from materials.v1 import status_service_pb2, status_service_pb2_grpc
 
-    async with open_channel("status-1:50052,status-2:50052") as channel:
+    async with open_channel("dns:///status:50052") as channel:
         status = status_service_pb2_grpc.StatusServiceStub(channel)
         request = status_service_pb2.GetMaterialRequest(material_id="…")
         material = (await status.GetMaterial(request, metadata=bearer(token), timeout=10)).material
 
 The channel balances over all replicas, finds a dead connection within half a minute, and connects again by itself. Calls that met UNAVAILABLE are tried
 again by it, with jittered exponential backoff; so are those that a server CANCELLED, which is what becomes of calls that it had received and not yet looked
-at when it was told to stop. A caller's own cancellation is not repeated, and neither are uploads: repeat them with the same request id. A stream that breaks
-in the middle is the caller's to resume, by its revision or token.
+at when it was told to stop. So a deletion whose reply was lost ends as MATERIAL_NOT_FOUND. A caller's own cancellation is not repeated, and neither are
+uploads: repeat them with the same request id. A stream that breaks in the middle is the caller's to resume, by its revision or token.
 """
 
 from __future__ import annotations
 
 import json
+from ipaddress import ip_address
 from typing import Any, TypeAlias
 
 import grpc
@@ -80,8 +81,15 @@ def channel_options() -> Options:
 
 
 def target_of(endpoint: str) -> str:
-    """The gRPC target of an endpoint: `host:port`, several addresses with commas (replicas, in turn), or any target such as `dns:///status:50052`."""
-    return "ipv4:" + endpoint.replace(" ", "") if "," in endpoint else endpoint
+    """The gRPC target of an endpoint: `host:port`, several IP addresses with commas (replicas, in turn), or any target such as `dns:///status:50052`.
+    Raises ValueError for a name among several: gRPC looks up one name, which may stand for all replicas; and for addresses of both kinds."""
+    if "," not in endpoint:
+        return endpoint
+    addresses = [address.strip() for address in endpoint.split(",")]
+    kinds = {_kind_of(address) for address in addresses}
+    if len(kinds) > 1:
+        raise ValueError("several endpoints must be IPv4 addresses all, or IPv6 addresses all")
+    return f"{kinds.pop()}:{','.join(addresses)}"
 
 
 def open_channel(
@@ -98,6 +106,19 @@ def open_channel(
 def bearer(token: str) -> list[tuple[str, str]]:
     """The metadata that carries an identity."""
     return [("authorization", f"Bearer {token}")]
+
+
+def _kind_of(address: str) -> str:
+    host, _, port = address.rpartition(":")
+    try:
+        version = ip_address(host.removeprefix("[").removesuffix("]")).version
+    except ValueError:
+        raise ValueError(
+            f"several endpoints must be IP addresses with ports, which {address!r} is not; for a name use dns:///NAME:PORT"
+        ) from None
+    if not port.isdecimal():
+        raise ValueError(f"{address!r} has no port")
+    return f"ipv{version}"
 
 
 def _method_config(method: MethodDescriptor) -> dict[str, Any]:

@@ -92,3 +92,31 @@ async def test_a_service_is_called_again_when_it_was_away_for_a_moment() -> None
     finally:
         await server.stop(None)
     assert tries == 2
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "target"),
+    [
+        ("status:50052", "status:50052"),
+        ("dns:///status:50052", "dns:///status:50052"),
+        ("10.0.0.1:50052, 10.0.0.2:50052", "ipv4:10.0.0.1:50052,10.0.0.2:50052"),
+        ("[::1]:50052,[::2]:50052", "ipv6:[::1]:50052,[::2]:50052"),
+    ],
+)
+def test_target_of_an_endpoint(endpoint: str, target: str) -> None:
+    assert channels.target_of(endpoint) == target
+
+
+@pytest.mark.parametrize(
+    "endpoint",
+    [
+        "status-1:50052,status-2:50052",
+        "10.0.0.1:50052,",
+        "10.0.0.1:1,10.0.0.2",
+        "10.0.0.1:1,10.0.0.2:",
+        "10.0.0.1:1,[::1]:2",
+    ],
+)
+def test_several_are_addresses_that_grpc_can_connect_to(endpoint: str) -> None:
+    with pytest.raises(ValueError, match=r"several endpoints|no port"):
+        channels.target_of(endpoint)

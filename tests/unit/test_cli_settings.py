@@ -44,8 +44,8 @@ def test_the_stack_of_the_nearest_parent_is_found(tmp_path: Path) -> None:
 
 def test_each_variable_of_the_environment_goes_before_the_stack(tmp_path: Path) -> None:
     write_stack(tmp_path)
-    settings = find_settings({"MATERIALS_INGEST": "[::1]:50051,10.0.0.2:50051"}, tmp_path)
-    assert settings.service("ingest").address == "[::1]:50051,10.0.0.2:50051"
+    settings = find_settings({"MATERIALS_INGEST": "10.0.0.1:50051,10.0.0.2:50051"}, tmp_path)
+    assert settings.service("ingest").address == "10.0.0.1:50051,10.0.0.2:50051"
     assert settings.service("status").address == "127.0.0.1:2"
     assert settings.required_token() == "of-the-stack"
 

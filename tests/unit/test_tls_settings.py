@@ -148,6 +148,7 @@ def test_renewed_files_are_new_once_and_bad_ones_never(folder: Path) -> None:
             },
             "MATERIALS_KEY_FILE: the key in .* is not that of",
         ),
+        ({"MATERIALS_STATUS": "status-1:1,status-2:2"}, "MATERIALS_STATUS: several endpoints must be IP addresses"),
         (
             {"MATERIALS_CA_FILE": "authority.pem", "MATERIALS_STATUS": "10.0.0.1:1,10.0.0.2:1"},
             "MATERIALS_STATUS has several addresses: set MATERIALS_SERVER_NAME",
