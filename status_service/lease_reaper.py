@@ -3,6 +3,7 @@
 Which clock counts: the database's. A lease is asked for by the query, and once more by the state machine under the row's lock, so any number of reapers
 on any number of replicas may run. While this service or the database was away, or could not be written, no worker could renew: after such a gap (and at the
 start) the reaper holds still for half a lease, so that live workers come first. Without that, one pause of the database would cost every running attempt.
+A database that is slow for long makes every look late: from time to time one ends leases all the same, else nothing of a dead worker would ever go on.
 """
 
 from __future__ import annotations
@@ -28,6 +29,8 @@ TICK_SECONDS = 1.0
 BLIND_SECONDS = 3.0
 #: A live worker may need this long to be heard again: its channel and the stream on it each wait up to 2 s before another try.
 LEAST_HOLD_SECONDS = 5.0
+#: A hold is prolonged for late looks by so many of its kind.
+MOST_HOLDS = 3
 MAX_EXPIRED = 200
 TOMBSTONE_DAYS = 30
 FORGET_EVERY_SECONDS = 3_600.0
@@ -48,7 +51,7 @@ class LeaseReaper:
         self._expired = metrics.leases_expired
         self._hold = max(policy.lease / 2, LEAST_HOLD_SECONDS)
         self._last_look = self._forget_at = clock()
-        self._hold_until = self._last_look + self._hold
+        self._hold_still()
         self._task: asyncio.Task[None] | None = None
 
     async def start(self, tasks: asyncio.TaskGroup) -> None:
@@ -68,18 +71,24 @@ class LeaseReaper:
                 await self.look()
                 await self._forget()
             except ServiceError as error:
-                self._hold_until = self._clock() + self._hold
+                self._hold_still()
                 log.info("leases not looked at", error=error.message)
+
+    def _hold_still(self) -> None:
+        self._held_since: float | None = self._clock()
+        self._hold_until = self._held_since + self._hold
 
     async def look(self) -> None:
         """Ends what has run out, unless workers may not have been heard lately. Raises Unavailable."""
         rows = await self._postgres.fetch(record_store.EXPIRED_LEASES, MAX_EXPIRED)
         now = self._clock()
         # Asked after the query: if that had to wait, for a lock or for a connection, so had what renews leases.
-        if now - self._last_look > BLIND_SECONDS:
-            self._hold_until = now + self._hold
-        self._last_look = now
+        late, self._last_look = now - self._last_look > BLIND_SECONDS, now
+        if late:
+            self._held_since = now if self._held_since is None else self._held_since
+            self._hold_until = min(now, self._held_since + MOST_HOLDS * self._hold) + self._hold
         if now >= self._hold_until:
+            self._held_since = None
             await self._expire([row["material_id"] for row in rows])
 
     async def _forget(self) -> None:

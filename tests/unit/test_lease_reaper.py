@@ -9,7 +9,7 @@ from uuid import UUID, uuid4
 from prometheus_client import CollectorRegistry
 
 from servicekit.postgres import Postgres
-from status_service.lease_reaper import BLIND_SECONDS, LEAST_HOLD_SECONDS, LeaseReaper
+from status_service.lease_reaper import BLIND_SECONDS, LEAST_HOLD_SECONDS, MOST_HOLDS, LeaseReaper
 from status_service.metrics import StatusMetrics
 from status_service.record_writer import RecordWriter
 from status_service.state_machine import Decision, Policy, Verdict
@@ -107,3 +107,18 @@ async def test_a_query_that_is_merely_slow_is_no_reason() -> None:
     await reaper.until_it_takes()
     reaper.database.seconds = BLIND_SECONDS - 1.0
     assert await reaper.look()
+
+
+async def test_it_holds_still_after_waiting_even_at_the_start() -> None:
+    reaper = Reaper()
+    reaper.database.seconds = 2 * HOLD
+    assert not await reaper.look()
+    reaper.database.seconds = 0.0
+    assert await reaper.until_it_takes() == HOLD
+
+
+async def test_a_database_that_is_slow_for_long_does_not_keep_leases_for_ever() -> None:
+    reaper = Reaper()
+    reaper.database.seconds = BLIND_SECONDS
+    for _ in range(3):
+        assert HOLD < await reaper.until_it_takes() < (MOST_HOLDS + 3) * HOLD
