@@ -165,7 +165,7 @@ class Worker:
         except asyncio.CancelledError:
             work.cancel()
             await asyncio.wait([work])
-            await self._hand_back(attempt, STOPPING)
+            await self._hand_back(attempt, STOPPING, keeper.untold)
             raise
         finally:
             self._reporter.forget(attempt)
@@ -175,14 +175,16 @@ class Worker:
             self._metrics.attempts.labels("taken_away", "").inc()
             log.info("attempt dropped: its lease was taken away", attempt=material.attempt)
             return
-        await self._report_durably(attempt, work)
+        await self._report_durably(attempt, work, keeper.untold)
         if work.exception() is None:
             self._metrics.seconds.observe(time.perf_counter() - began)
             self._metrics.brain_calls.observe(work.result().brain_calls)
 
-    async def _report_durably(self, attempt: Attempt, work: asyncio.Task[ReadResult]) -> None:
+    async def _report_durably(
+        self, attempt: Attempt, work: asyncio.Task[ReadResult], untold: pb.Progress | None
+    ) -> None:
         """Reports the outcome; a stop in the middle of that waits a moment for the record's answer."""
-        reporting = asyncio.create_task(self._report(attempt, work), name="outcome")
+        reporting = asyncio.create_task(self._report(attempt, work, untold), name="outcome")
         try:
             await asyncio.shield(reporting)
         except asyncio.CancelledError:
@@ -195,7 +197,7 @@ class Worker:
         async with asyncio.timeout(self._attempt_timeout):
             return await self._reader.read(material, keeper.progress)
 
-    async def _report(self, attempt: Attempt, work: asyncio.Task[ReadResult]) -> None:
+    async def _report(self, attempt: Attempt, work: asyncio.Task[ReadResult], untold: pb.Progress | None) -> None:
         error = work.exception()
         if error is None:
             done = work.result()
@@ -205,6 +207,8 @@ class Worker:
             self._metrics.attempts.labels("completed", "").inc()
             log.info("attempt completed", attempt=attempt[1], pages=done.pages, passages=done.passages)
         elif isinstance(error, Exception):
+            if untold is not None:
+                await self._reporter.report(attempt, progress=untold)
             told = report_of(error)
             if isinstance(told.report, pb.HandBack):
                 self._metrics.attempts.labels("handed_back", "").inc()
@@ -227,9 +231,11 @@ class Worker:
         if result != pb.REPORT_RESULT_RECORDED:
             log.info("outcome refused", attempt=attempt[1], result=_name(pb.ReportResult.DESCRIPTOR, result))
 
-    async def _hand_back(self, attempt: Attempt, message: str) -> None:
+    async def _hand_back(self, attempt: Attempt, message: str, untold: pb.Progress | None = None) -> None:
         try:
             async with asyncio.timeout(HAND_BACK_SECONDS):
+                if untold is not None:
+                    await self._reporter.report(attempt, progress=untold)
                 await self._reporter.report(attempt, hand_back=pb.HandBack(message=message))
         except TimeoutError:
             log.warning("lease not handed back; it runs out by itself", attempt=attempt[1])
@@ -256,6 +262,11 @@ class LeaseKeeper:
         )
         self._news.set()
 
+    @property
+    def untold(self) -> pb.Progress | None:
+        """What the record has not acknowledged yet. A completion says it too; nothing else does, and new pages are what budgets of attempts begin anew by."""
+        return self._progress
+
     async def run(self, lost: Callable[[], object]) -> None:
         """Until cancelled, or until the lease is lost: then calls `lost`."""
         while True:
@@ -266,9 +277,9 @@ class LeaseKeeper:
             except TimeoutError:
                 pass
             self._news.clear()
-            progress, self._progress = self._progress, None
-            if progress is not None:
+            if (progress := self._progress) is not None:
                 result = await self._reporter.report(self._attempt, progress=progress)
+                self._progress = None if self._progress is progress else self._progress
             else:
                 result = await self._reporter.report(self._attempt, renewal=pb.Renewal())
             if result == pb.REPORT_RESULT_STALE:
