@@ -48,11 +48,12 @@ def _waiting(behind: str, most: str) -> str:
 
 #: Of $2 owners at most the first $1 in turn.
 WAITING = _waiting("''", "$1")
-#: For a claim of the material $1 by the worker $3 with the claim id $4: what it was granted before, if anything; the owner of the material, if that is due; and
+#: For a claim of the material $1 by the worker $3 with the claim id $4: what it was granted last, if anything; the owner of the material, if that is due; and
 #: whose turn it is, of $2 owners behind the one that was served last of all, with the owner's oldest material.
 PICK = f"""
     WITH served AS MATERIALIZED (SELECT m.owner_id FROM materials m WHERE m.claimed_at IS NOT NULL ORDER BY m.claimed_at DESC LIMIT 1)
-    SELECT (SELECT m.material_id FROM materials m WHERE m.status = 2 AND m.lease_worker = $3 AND m.lease_claim_id = $4) AS granted,
+    SELECT (SELECT m.material_id FROM materials m WHERE m.status = 2 AND m.lease_worker = $3 AND m.lease_claim_id = $4
+            ORDER BY m.claimed_at DESC LIMIT 1) AS granted,
            asked.owner_id AS asked_owner, first.owner_id AS first_owner, first.material_id AS first_material
     FROM (SELECT 1) one
     LEFT JOIN (SELECT m.owner_id FROM materials m WHERE m.material_id = $1 AND {_DUE}) asked ON true

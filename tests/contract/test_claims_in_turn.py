@@ -85,6 +85,15 @@ class TestClaimInTurn:
         assert granted == [each.id for each in (books[0], notes[0], books[1], notes[1])]
         assert (await record.claim_in_turn(books[0].id)).refusal == pb.CLAIM_REFUSAL_LEASED
 
+    async def test_repeated_by_a_worker_that_it_was_granted_to_twice_is_given_the_later_one(
+        self, record: RecordCalls
+    ) -> None:
+        """Which is how a repeat that overtakes its first self ends."""
+        books, again = await uploaded(record, "ann", 2), str(uuid.uuid4())
+        granted = [(await record.claim(book.id, request_id=again)).material.id for book in books]
+        assert granted == [book.id for book in books]
+        assert (await record.claim_in_turn(books[0].id, request_id=again)).material.id == books[1].id
+
     async def test_in_its_owner_s_turn_is_given_what_it_asks_for(self, record: RecordCalls) -> None:
         """So that its delivery is dealt with; an older one has a delivery of its own."""
         books = await uploaded(record, "ann", 3)
