@@ -1,7 +1,8 @@
 """A service's Postgres: pool, migrations, and what a lost connection means to a caller.
 
 Migrations are plain SQL files applied by pogo (docs/decisions). One advisory lock for the whole database lets any number of replicas and services start at
-once: the first one migrates, the others find nothing to do. Each file is one transaction, so an interrupted start leaves a whole number of files.
+once: the first one migrates, the others find nothing to do. Each file is one transaction, so an interrupted start leaves a whole number of files. Where nothing
+is missing the lock is not asked for: replicas start while a migration of another service, or of the next release, takes its hours.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from typing import Any, TypeAlias
 import asyncpg
 import structlog
 from materials.v1 import errors_pb2
-from pogo_core.util import migrate
+from pogo_core.util import migrate, sql
 
 from servicekit.errors import Unavailable
 
@@ -132,14 +133,22 @@ class Postgres:
             # Without a time-out: an index on a large table, or the replica that is just making it, takes as long as it takes.
             self._dsn,
             timeout=5.0,
+            statement_cache_size=0,
             server_settings={"search_path": f"{self._schema},public"},
         )
         try:
-            await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
-            await migrate.apply(connection, self._migrations, schema_name=self._schema, logger=_quiet)
+            if not await self._is_up_to_date(connection):
+                await connection.execute("SELECT pg_advisory_lock($1)", MIGRATION_LOCK)
+                await migrate.apply(connection, self._migrations, schema_name=self._schema, logger=_quiet)
         finally:
             # Ends the session, and with it the lock.
             await connection.close(timeout=5.0)
+
+    async def _is_up_to_date(self, connection: asyncpg.Connection[asyncpg.Record]) -> bool:
+        if not await sql.get_pogo_version(connection):
+            return False  # none, or the first, which could not tell schemas apart
+        wanted = {path.stem for path in self._migrations.glob("*.sql")}
+        return wanted <= await sql.get_applied_migrations(connection, schema_name=self._schema)
 
     @asynccontextmanager
     async def connection(self, acquire_timeout: float = 5.0) -> AsyncIterator[Connection]:
