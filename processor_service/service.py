@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import secrets
-from pathlib import Path
 from uuid import UUID
 
 from materials.v1 import processor_service_pb2_grpc, record_service_pb2
@@ -13,12 +12,13 @@ from processor_service.answers.answering import Answering, AnswerLimits
 from processor_service.api import ProcessorApi
 from processor_service.brain.embedding_models import EmbeddingModels
 from processor_service.brain.part import Brain, brain_addresses
+from processor_service.database import open_database
 from processor_service.documents.forkserver import RenderForkserver
 from processor_service.documents.rendering import RenderLimits
 from processor_service.fleet_member import FleetMember
 from processor_service.following import Following
 from processor_service.index.generation_store import GenerationStore
-from processor_service.index.index_store import IndexStore, prepare_connection
+from processor_service.index.index_store import IndexStore
 from processor_service.index.operating import IndexOperating
 from processor_service.index.page_indexing import PageIndexer
 from processor_service.index.rebuild_store import RebuildStore
@@ -59,14 +59,7 @@ def build(settings: ProcessorSettings) -> ServiceManager:
     registry = CollectorRegistry()
     metrics = ProcessorMetrics(registry)
     store = ObjectStore(settings.object_store_url)
-    postgres = Postgres(
-        settings.processor_database_url.get_secret_value(),
-        schema=settings.processor_database_schema,
-        migrations=Path(__file__).parent / "migrations",
-        max_connections=settings.processor_database_connections,
-        statement_cache_size=settings.processor_statement_cache,
-        init=prepare_connection,
-    )
+    postgres = open_database(settings)
     index = IndexStore(postgres)
     nats = NatsLink(settings.nats_url, name="processor_service")
     own_token = service_tokens("processor", settings).current

@@ -1,41 +1,10 @@
-"""python -m status_service.migrate: brings the database of the record up to date and exits.
-
-A service does the same at its start, within the minute that a start may take. Ahead of a rollout there is no such limit: an index on a large table takes
-as long as it takes. Settings are the service's own.
-"""
+"""python -m status_service.migrate: brings the database of the record up to date and exits. Settings are the service's own."""
 
 from __future__ import annotations
 
-import sys
-from pathlib import Path
-
-import structlog
-
-from servicekit.logs import configure_logs
-from servicekit.manager import run_service
-from servicekit.postgres import Postgres
-from servicekit.settings import load_settings
+from servicekit.migrating import migrate_and_exit
+from status_service.database import open_database
 from status_service.settings import StatusSettings
 
-log = structlog.get_logger()
-
-MIGRATIONS = Path(__file__).parent / "migrations"
-
-
-async def main(settings: StatusSettings) -> None:
-    """Applies what is missing. Raises what Postgres raises, after 45 s when it cannot be reached."""
-    configure_logs(service="status_service", format=settings.log_format, level=settings.log_level)
-    postgres = Postgres(
-        settings.status_database_url.get_secret_value(),
-        schema=settings.status_database_schema,
-        migrations=MIGRATIONS,
-    )
-    await postgres.migrate()
-    log.info("database is up to date", schema=settings.status_database_schema)
-
-
 if __name__ == "__main__":
-    loaded = load_settings(
-        StatusSettings, sys.argv[1:], "Status service: applies the migrations of its database, and exits."
-    )
-    run_service(lambda: main(loaded))
+    migrate_and_exit("status_service", StatusSettings, open_database)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from pathlib import Path
 
 from materials.v1 import record_service_pb2_grpc, status_service_pb2_grpc
 from prometheus_client import CollectorRegistry
@@ -13,15 +12,14 @@ from servicekit.manager import ServiceManager
 from servicekit.metrics import PoolMetrics
 from servicekit.nats_link import NatsLink
 from servicekit.opaque_tokens import OpaqueTokens
-from servicekit.postgres import Postgres
 from servicekit.server import GrpcServer, Health
-from status_service import record_store
 from status_service.admission import Admission, WriteHealth
 from status_service.announcing import Announcing
 from status_service.api import StatusApi
 from status_service.bulk_retry import BulkRetry
 from status_service.change_feed import ChangeFeed
 from status_service.claiming import Claiming
+from status_service.database import open_database
 from status_service.lease_reaper import LeaseReaper
 from status_service.metrics import QueueMetrics, StatusMetrics
 from status_service.operating import Operating
@@ -42,14 +40,7 @@ def build(settings: StatusSettings) -> ServiceManager:
         backoff_base=settings.retry_backoff_seconds,
         backoff_cap=settings.retry_backoff_cap_seconds,
     )
-    postgres = Postgres(
-        settings.status_database_url.get_secret_value(),
-        schema=settings.status_database_schema,
-        migrations=Path(__file__).parent / "migrations",
-        max_connections=settings.status_database_connections,
-        statement_cache_size=settings.status_statement_cache,
-        init=record_store.prefer_indexes,
-    )
+    postgres = open_database(settings)
     registry = CollectorRegistry()
     metrics, queue, pool = StatusMetrics(registry), QueueMetrics(postgres, registry), PoolMetrics(registry)
     pool.show(lambda: postgres.connections_in_use, most=settings.status_database_connections)
