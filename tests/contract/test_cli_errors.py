@@ -111,8 +111,8 @@ async def test_the_question_before_deleting_names_the_materials(
 
 
 async def test_ctrl_c_while_the_program_is_loaded_ends_it_without_a_word(cli: Cli) -> None:
-    # Found before the installed one: an import that takes for ever.
-    cli.file("typer.py", b"print('loading', flush=True)\nwhile True:\n    pass\n")
+    # Found before the installed one: an import that takes ten minutes.
+    cli.file("typer.py", b"import time\nprint('loading', flush=True)\ntime.sleep(600)\n")
     process = await cli.start("list")
     assert process.stdout is not None
     async with asyncio.timeout(DEADLINE):
