@@ -22,7 +22,8 @@ class GatewaySettings(ServiceSettings):
         "127.0.0.1:50052", description="Status service: host:port, several IP addresses with commas, or a gRPC target"
     )
     processor_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
-        "127.0.0.1:50053", description="Processor service: host:port, several IP addresses with commas, or a gRPC target"
+        "127.0.0.1:50053",
+        description="Processor service: host:port, several IP addresses with commas, or a gRPC target",
     )
     https_cert_file: Path | None = Field(None, description="PEM certificate chain for HTTPS; empty: plain HTTP")
     https_key_file: Path | None = Field(None, validate_default=True, description="PEM private key of that certificate")

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from prometheus_client import CollectorRegistry, Counter, Gauge
 
 from servicekit.errors import ServiceError
+from servicekit.metrics import count_from_zero
 
 
 class IngestMetrics:
@@ -20,7 +21,12 @@ class IngestMetrics:
             ("outcome",),
             registry=registry,
         )
-        self.bytes = Counter("materials_upload_bytes_total", "Bytes of files that came in.", registry=registry)
+        count_from_zero(self.uploads, ("kept", "known", "refused", "broken"))
+        self.bytes = Counter(
+            "materials_upload_bytes_total",
+            "Bytes of files that came in, whatever became of the upload.",
+            registry=registry,
+        )
         self.under_way = Gauge("materials_uploads_under_way", "Uploads being received.", registry=registry)
         self.most = Gauge("materials_uploads_max", "The most that this replica receives at once.", registry=registry)
         self.events = Counter(

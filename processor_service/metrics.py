@@ -4,14 +4,27 @@ from __future__ import annotations
 
 from typing import Final
 
+from materials.v1 import material_pb2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
-from servicekit.metrics import ConsumerMetrics, PoolMetrics
+from servicekit.metrics import ConsumerMetrics, PoolMetrics, count_from_zero
 
 #: Of one call of the AI Brain, in seconds: an embedding takes milliseconds, a page of a slow Brain minutes.
 BRAIN_SECONDS: Final = (0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 120.0, 300.0)
 #: Of one attempt, in seconds: a note is read in one, a book in hours.
 MATERIAL_SECONDS: Final = (0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0, 300.0, 1_800.0, 7_200.0)
+BRAIN_KINDS: Final = ("read", "embed", "generate", "health")
+#: `ok`, the classes of errors, and what is none of them.
+BRAIN_RESULTS: Final = (
+    *("ok", "busy", "unavailable", "interrupted", "timed_out", "failed", "refused", "misconfigured"),
+    *("unforeseen", "cancelled"),
+)
+#: As attempts and the record name them.
+FAILURES: Final = tuple(
+    name.removeprefix("FAILURE_REASON_").lower()
+    for name, number in material_pb2.FailureReason.items()
+    if number != material_pb2.FAILURE_REASON_UNSPECIFIED
+)
 MATERIAL_CALLS: Final = (0.0, 1.0, 2.0, 5.0, 10.0, 20.0, 50.0, 100.0, 500.0, 2_000.0, 10_000.0)
 
 
@@ -32,6 +45,7 @@ class BrainMetrics:
             ("kind", "result"),
             registry=registry,
         )
+        count_from_zero(self.calls, BRAIN_KINDS, BRAIN_RESULTS)
 
 
 class BrainStateMetrics:
@@ -64,12 +78,15 @@ class WorkMetrics:
             ("outcome", "reason"),
             registry=registry,
         )
+        count_from_zero(self.attempts, ("completed", "handed_back", "taken_away"), ("",))
+        count_from_zero(self.attempts, ("failed",), FAILURES)
         self.pages = Counter(
             "materials_pages_total",
             "Pages indexed, by where their text came from: brain, file, or reused.",
             ("source",),
             registry=registry,
         )
+        count_from_zero(self.pages, ("brain", "file", "reused"))
         self.passages = Counter("materials_passages_total", "Passages embedded and indexed.", registry=registry)
         self.seconds = Histogram(
             "materials_material_seconds",
@@ -102,6 +119,7 @@ class RenderingMetrics:
             ("cause",),
             registry=registry,
         )
+        count_from_zero(self.deaths, ("crashed", "timed_out"))
 
 
 class ProcessorMetrics:

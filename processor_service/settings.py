@@ -16,7 +16,7 @@ class ProcessorSettings(GrpcServiceSettings):
 
     listen_address: str = Field("0.0.0.0:50053", description="host:port that the gRPC server listens on")
     status_endpoint: Annotated[str, AfterValidator(peer_endpoint)] = Field(
-        "127.0.0.1:50052", description="Status service: host:port, several with commas, or a gRPC target"
+        "127.0.0.1:50052", description="Status service: host:port, several IP addresses with commas, or a gRPC target"
     )
     processor_database_url: Annotated[SecretStr, AfterValidator(postgres_url)] = Field(
         description="Postgres of the index: postgresql://user:password@host:port/database"

@@ -7,11 +7,15 @@ few values, all known beforehand: methods, codes, reasons, outcomes; never an ow
 from __future__ import annotations
 
 import asyncio
+import itertools
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from typing import Final
 
+from materials.v1 import errors_pb2
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram, ProcessCollector
+
+from servicekit.errors import reason_name
 
 #: Of calls and requests, in seconds: from a cached answer to an answer of the AI Brain.
 CALL_SECONDS: Final = (0.002, 0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0)
@@ -38,6 +42,7 @@ class CallMetrics:
         self._refusals = Counter(
             "materials_refusals_total", "Calls refused, by the contract's reason.", ("reason",), registry=registry
         )
+        count_from_zero(self._refusals, map(reason_name, errors_pb2.ErrorReason.values()[1:]))
         self._methods: dict[str, _Method] = {}
 
     def begun(self, path: str) -> ServedCall:
@@ -145,6 +150,13 @@ class EventLoopLag:
             due = clock() + LAG_EVERY_SECONDS
             await asyncio.sleep(LAG_EVERY_SECONDS)
             self._lag.observe(max(0.0, clock() - due))
+
+
+def count_from_zero(counter: Counter, *values: Iterable[str]) -> None:
+    """Makes the series of all combinations of these values of its labels. One that begins with its first event has, to Prometheus, not increased by it, and
+    a sum of none is not 0: what alerts on such a counter would stay silent."""
+    for each in itertools.product(*values):
+        counter.labels(*each)
 
 
 def process_metrics(registry: CollectorRegistry) -> None:

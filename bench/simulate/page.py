@@ -12,9 +12,9 @@ from uuid import UUID
 
 from bench.simulate.outcome import Outcome
 from bench.simulate.service_times import ServiceTimes
+from bench.simulate.shipped import SHIPPED, Overlay, carries, for_load, processor_memory
 from bench.simulate.sizing import (
     GIB,
-    KIB,
     Assumptions,
     Need,
     bytes_of_a_material,
@@ -23,6 +23,7 @@ from bench.simulate.sizing import (
     per_second_of_a_course,
 )
 from bench.simulate.steps import JITTER, Trouble, simulate, troubles
+from bench.simulate.tables import number, rounded, size, table
 from status_service.claiming import MOST_OWNERS
 from status_service.turns import Lease, to_yield
 
@@ -44,11 +45,13 @@ def write_page(
         "measured": _measured(times),
         "check": _check(checked),
         "assumptions": _assumptions(assumed),
-        "fleet": _fleet(needs),
+        "fleet": _fleet(needs, runs, assumed),
         "peak": _peak(needs, runs),
         "writes": _writes(needs),
         "kept": _kept(needs),
         "cost": _cost(needs),
+        "carried": _carried(times, assumed),
+        "changes": _changes(needs, times, assumed),
         "limits": _limits(times, assumed),
         "trouble": _trouble(list(troubles(needs[2], times, assumed))),
     }
@@ -56,45 +59,40 @@ def write_page(
     path.write_text(text, encoding="utf-8")
 
 
-def table(head: Sequence[str], rows: Sequence[Sequence[str]]) -> str:
-    """Markdown; the first column to the left, all others to the right."""
-    lines = [f"| {' | '.join(head)} |", f"| --- |{' ---: |' * (len(head) - 1)}"]
-    return "\n".join([*lines, *(f"| {' | '.join(row)} |" for row in rows)])
-
-
-def number(value: float) -> str:
-    """Two figures that count, or all of a large one."""
-    return f"{value:,.0f}" if value >= 100 else f"{value:.3g}" if value >= 10 else f"{value:.2g}"
-
-
-def size(count: float) -> str:
-    """Of bytes."""
-    for unit in ("B", "KiB", "MiB", "GiB", "TiB"):
-        if count < KIB:
-            return f"{number(count)} {unit}"
-        count /= KIB
-    return f"{number(count)} PiB"
-
-
 def _by_step(needs: Sequence[Need], rows: Mapping[str, Callable[[Need], str]]) -> str:
     head = ["materials a day", *(f"{each.daily:,}" for each in needs)]
     return table(head, [[name, *(tell(each) for each in needs)] for name, tell in rows.items()])
 
 
-def _fleet(needs: Sequence[Need]) -> str:
-    return _by_step(
+def _fleet(needs: Sequence[Need], runs: Sequence[Outcome], assumed: Assumptions) -> str:
+    fleets = _by_step(
         needs,
         {
             "uploads a second, peak": lambda each: number(each.peak),
             "pages a second, peak": lambda each: number(each.pages),
             "Ingest, replicas": lambda each: number(each.fleet.ingest),
-            "Status, replicas": lambda each: number(each.fleet.status),
+            "Status, replicas": lambda each: _replicas(each.status),
             "Processor, replicas": lambda each: number(each.fleet.processors),
             "cores of each Processor": lambda each: number(1 + each.fleet.children_cores),
             "Postgres, cores": lambda each: number(each.fleet.postgres_cores),
             "materials being read (leases)": lambda each: number(each.leases),
             "Brain slots": lambda each: number(each.brain_slots),
         },
+    )
+    return "\n\n".join(
+        [fleets, *(_too_much(each, run, assumed) for each, run in zip(needs, runs, strict=True) if not each.status)]
+    )
+
+
+def _replicas(count: int | None) -> str:
+    return "none" if count is None else number(count)
+
+
+def _too_much(asked: Need, run: Outcome, assumed: Assumptions) -> str:
+    return (
+        f"*None*: at {asked.daily:,} a day to hear of all changes takes {asked.told:.0%} of a core at each replica of Status, of the "
+        f"{assumed.busy:.0%} that it may be busy, so no number of them is enough.\nThe model has {asked.fleet.status}, which would do "
+        f"for the rest of the work, and finds them {run.busy['Status']:.0%} busy: they keep up, without the room that all else here has."
     )
 
 
@@ -151,9 +149,9 @@ def _yielding(asked: Need) -> float:
     now = datetime.now(UTC)
     leases = [Lease(UUID(int=n), f"owner-{n}", f"worker-{n // slots}", now) for n in range(workers * slots)]
     owners = [f"waits-{n}" for n in range(MOST_OWNERS)]
-    began = time.perf_counter()
+    began = time.process_time()
     to_yield(leases, {f"worker-{n}": slots for n in range(workers)}, owners, now=now, quantum=30.0)
-    return (time.perf_counter() - began) * workers
+    return (time.process_time() - began) * workers
 
 
 def _kept(needs: Sequence[Need]) -> str:
@@ -235,13 +233,36 @@ def _assumptions(assumed: Assumptions) -> str:
         ["open watches at the peak", f"{assumed.open_watches_a_material:.0%} of the materials of a day"],
         ["the busiest moment of a day over its mean", "2.5"],
         ["how busy a part may be at the peak", f"{assumed.busy:.0%}"],
-        ["slots and Brain calls at once of a Processor", f"{assumed.slots} and {assumed.brain_concurrency}"],
+        [
+            f"slots and Brain calls at once of a Processor (as shipped {SHIPPED.slots} and {SHIPPED.brain_concurrency})",
+            f"{assumed.slots} and {assumed.brain_concurrency}",
+        ],
         [
             "a day's materials of an owner, of a course",
             f"{assumed.materials_an_owner:g}, {assumed.materials_a_course:g}",
         ],
     ]
     return table(["assumed", ""], rows)
+
+
+def _carried(times: ServiceTimes, assumed: Assumptions) -> str:
+    most = sorted(carries(times, assumed, SHIPPED).items(), key=lambda each: each[1])
+    return table(["as shipped", "materials a day, up to"], [[part, rounded(daily)] for part, daily in most])
+
+
+def _changes(needs: Sequence[Need], times: ServiceTimes, assumed: Assumptions) -> str:
+    overlays: dict[int, Overlay] = {each.daily: for_load(each.daily, times, assumed) for each in needs}
+    return _by_step(
+        needs,
+        {
+            "`PROCESSOR_SLOTS`, `AI_BRAIN_CONCURRENCY`": lambda each: number(overlays[each.daily].slots),
+            "`lagThreshold`": lambda each: number(overlays[each.daily].messages),
+            "memory limit of a Processor, at least": lambda each: size(processor_memory(overlays[each.daily].slots)),
+            "`maxReplicaCount` of Processors": lambda each: number(overlays[each.daily].processors),
+            "`maxReplicas` of Status": lambda each: _replicas(overlays[each.daily].status),
+            "`maxReplicas` of Ingest": lambda each: number(overlays[each.daily].ingest),
+        },
+    )
 
 
 def _limits(times: ServiceTimes, assumed: Assumptions) -> str:

@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from math import ceil
 
 from bench.simulate.pipeline import Fleet
-from bench.simulate.service_times import ServiceTimes
+from bench.simulate.service_times import Demand, ServiceTimes
 from bench.simulate.workload import DAY, PEAK
 from tests.costs.ledger import Cost
 from tests.costs.test_costs import COSTS
@@ -41,12 +41,15 @@ class Assumptions:
 
 @dataclass(frozen=True)
 class Need:
-    """Of so many materials a day. Rates are a second at the peak; bytes a day are of the mean day."""
+    """Of so many materials a day. Rates are a second at the peak; bytes a day are of the mean day. `status` is None where no number of replicas keeps each as
+    idle as it should be; the fleet then has as many as would without `told`, the core that each needs to hear of all changes."""
 
     daily: int
     peak: float
     pages: float
     fleet: Fleet
+    status: int | None
+    told: float
     brain_slots: int
     leases: float
     changes: float
@@ -77,18 +80,17 @@ def need(daily: int, times: ServiceTimes, assumed: Assumptions) -> Need:
     peak = daily / DAY * PEAK
     pages = peak * assumed.pages
     brain_slots = ceil(pages * assumed.brain_seconds / assumed.busy)
-    upload = times.upload
-    whole = upload + times.material + times.page * assumed.pages
+    upload, whole = times.upload, whole_material(times, assumed)
     changes = peak * (CHANGES_A_MATERIAL + assumed.pages)
     ingest = peak * (upload.ingest + times.ingest_mib * assumed.file_mib)
-    # How long a material holds a slot: its pages one after another, and what there is beside them.
-    held = assumed.pages * (assumed.brain_seconds + times.page.children) + times.material.processor
-    leases = peak * held
+    leases = peak * slot_seconds(times, assumed)
     loops = peak * (times.material.processor + times.page.processor * assumed.pages)
     processors = _replicas(max(loops / assumed.busy, leases / assumed.slots / assumed.busy), assumed)
     fan_out = changes * assumed.watchers * times.watcher_change
     own = peak * (whole.status) + fan_out
-    status = _status_replicas(own, changes * times.foreign_change, assumed)
+    told = changes * times.foreign_change
+    sharing = _status_replicas(own, told, assumed)
+    status = sharing or _replicas(own / assumed.busy, assumed)
     children = peak * (times.material.children + times.page.children * assumed.pages)
     # Beside what was measured with few leases: to look whose turn it is, at each claim and each heartbeat.
     heartbeats = processors * leases
@@ -118,6 +120,8 @@ def need(daily: int, times: ServiceTimes, assumed: Assumptions) -> Need:
         peak=peak,
         pages=pages,
         fleet=fleet,
+        status=sharing,
+        told=told,
         brain_slots=brain_slots,
         leases=leases,
         changes=changes,
@@ -132,7 +136,7 @@ def need(daily: int, times: ServiceTimes, assumed: Assumptions) -> Need:
         stream_bytes=daily * times.event_bytes * assumed.stream_days,
         watches=watches,
         watches_a_replica=watches / status,
-        fan_out_cores=fan_out + changes * times.foreign_change * (status - 1),
+        fan_out_cores=fan_out + told * (status - 1),
         rows_a_year=daily * DAYS_A_YEAR,
         passages_a_year=daily * assumed.pages * times.passages_a_page * DAYS_A_YEAR,
         table_bytes_a_year=daily * tables * DAYS_A_YEAR,
@@ -158,11 +162,20 @@ def _replicas(busy_cores: float, assumed: Assumptions) -> int:
     return max(assumed.least_replicas, ceil(busy_cores))
 
 
-def _status_replicas(own: float, told: float, assumed: Assumptions) -> int:
-    """Each replica hears of every change, so more of them only share what is left beside that. Where nothing is left there is no number; then it is what would
-    share the rest alone."""
+def _status_replicas(own: float, told: float, assumed: Assumptions) -> int | None:
+    """Each replica hears of every change, so more of them only share what is left beside that; where hardly anything is left there is no number."""
     room = assumed.busy - told
-    return _replicas(own / room if room > 0.05 else own / assumed.busy, assumed)
+    return _replicas(own / room, assumed) if room > 0.05 else None
+
+
+def whole_material(times: ServiceTimes, assumed: Assumptions) -> Demand:
+    """What one costs from its upload to its completion."""
+    return times.upload + times.material + times.page * assumed.pages
+
+
+def slot_seconds(times: ServiceTimes, assumed: Assumptions) -> float:
+    """How long a material holds a slot: its pages one after another, and what there is beside them."""
+    return assumed.pages * (assumed.brain_seconds + times.page.children) + times.material.processor
 
 
 def limit_of_changes(times: ServiceTimes, assumed: Assumptions) -> float:

@@ -21,8 +21,9 @@ CONTENT_LABEL = "course-materials.content"
 
 
 def image_name(service: str, tag: str) -> str:
-    """As the manifests name it; whoever pushes it puts a registry before it."""
-    return f"course-materials/{service}:{tag}"
+    """What `course-materials/SERVICE:TAG` in a manifest means: of a short name buildah and podman would make one of `localhost`, which no cluster finds.
+    Whoever pushes it puts their own registry in the place of this one."""
+    return f"docker.io/course-materials/{service}:{tag}"
 
 
 def content_key(service: str, arguments: Mapping[str, str]) -> str:

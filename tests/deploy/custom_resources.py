@@ -31,6 +31,14 @@ _JETSTREAM = _closed(
     | {"lagThreshold": {"type": "string", "pattern": "^[1-9][0-9]*$"}},
     {"useHttps": {"enum": ["true", "false"]}},
 )
+_CPU = _closed({"value": {"type": "string", "pattern": "^[1-9][0-9]*$"}})
+
+
+def _trigger(kind: str, metric_type: str, metadata: dict[str, Any]) -> dict[str, Any]:
+    return _closed({"type": {"const": kind}, "metricType": {"const": metric_type}, "metadata": metadata})
+
+
+_JETSTREAM_TRIGGER = _trigger("nats-jetstream", "AverageValue", _JETSTREAM)
 #: Gateway API's own format (GEP-2257).
 _DURATION = {"type": "string", "pattern": "^([0-9]{1,5}(h|m|s|ms)){1,4}$"}
 
@@ -57,18 +65,10 @@ SCHEMAS: dict[tuple[str, str], dict[str, Any]] = {
                             )
                         }
                     ),
-                    # One: the fallback overrules what a second would say.
+                    # A fallback is for triggers of type AverageValue, and there must be one.
                     "triggers": {
-                        **_list(
-                            _closed(
-                                {
-                                    "type": {"const": "nats-jetstream"},
-                                    "metricType": {"const": "AverageValue"},
-                                    "metadata": _JETSTREAM,
-                                }
-                            )
-                        ),
-                        "maxItems": 1,
+                        **_list({"anyOf": [_trigger("cpu", "Utilization", _CPU), _JETSTREAM_TRIGGER]}),
+                        "contains": _JETSTREAM_TRIGGER,
                     },
                 }
             ),

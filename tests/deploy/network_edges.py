@@ -11,7 +11,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from typing import Any, Literal
 
-from tests.deploy.kustomized import Manifest
+from tests.deploy.kustomized import Manifest, Rendered, containers_of
 
 Direction = Literal["Ingress", "Egress"]
 
@@ -29,6 +29,28 @@ class Peer:
     def all_namespace_labels(self) -> Mapping[str, str]:
         """With the one that Kubernetes gives by itself."""
         return {"kubernetes.io/metadata.name": self.namespace, **self.namespace_labels}
+
+
+#: Who answers for names: the cluster's own pods, and the cache that a node may have before them.
+NAME_SERVERS = (
+    Peer(namespace="kube-system", labels={"k8s-app": "kube-dns"}),
+    Peer(namespace="", address="169.254.20.10"),
+)
+
+
+def pods_of(overlay: Rendered) -> dict[str, Peer]:
+    """A pod of each workload, by its name."""
+    return {
+        name: Peer(
+            labels=each["spec"]["template"]["metadata"]["labels"],
+            ports={
+                port["name"]: port["containerPort"]
+                for container in containers_of(each["spec"]["template"]["spec"])
+                for port in container.get("ports", [])
+            },
+        )
+        for name, each in overlay.workloads().items()
+    }
 
 
 def is_allowed(policies: Iterable[Manifest], client: Peer, server: Peer, port: int, protocol: str = "TCP") -> bool:

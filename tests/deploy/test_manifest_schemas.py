@@ -10,7 +10,18 @@ import kubernetes_validate
 import pytest
 
 from tests.deploy.custom_resources import SCHEMAS
-from tests.deploy.kustomized import NAME, OVERLAYS, SERVICES, Manifest, Rendered, containers_of, rendered, secrets_of
+from tests.deploy.kustomized import (
+    KUSTOMIZE,
+    NAME,
+    OVERLAYS,
+    SERVICES,
+    Manifest,
+    Rendered,
+    containers_of,
+    kustomized,
+    rendered,
+    secrets_of,
+)
 from tests.deploy.restricted_profile import breaches
 
 #: The oldest Kubernetes that is served, and a recent one.
@@ -60,7 +71,8 @@ def _without(*path: str) -> Any:
         ("NetworkPolicy", "dns", lambda each: each["spec"].update(egres=[])),
         ("ScaledObject", "processor", _without("spec", "fallback")),
         ("ScaledObject", "processor", lambda each: each["spec"]["triggers"][0]["metadata"].update(lagThreshold=8)),
-        ("ScaledObject", "processor", lambda each: each["spec"].update(triggers=each["spec"]["triggers"] * 2)),
+        ("ScaledObject", "processor", lambda each: each["spec"]["triggers"][1]["metadata"].update(value=70)),
+        ("ScaledObject", "processor", lambda each: each["spec"]["triggers"][0].pop("metricType")),
         ("HTTPRoute", "gateway", lambda each: each["spec"]["rules"][0]["timeouts"].update(request="0")),
         ("HTTPRoute", "gateway", lambda each: each["spec"]["rules"][0].pop("timeouts")),
     ],
@@ -115,15 +127,25 @@ def test_each_service_has_all_that_belongs_to_it(overlay: Rendered) -> None:
         assert {each["spec"]["replicas"] for each in overlay.of_kind("Deployment", "StatefulSet")} == {1}
 
 
+def is_autoscaler_of(service: str, manifest: Manifest) -> bool:
+    return (manifest["kind"], manifest["metadata"]["name"]) == ("HorizontalPodAutoscaler", service)
+
+
 def test_production_has_two_replicas_of_everything_at_least_and_a_bound() -> None:
     production = rendered("production")
     for each in production.of_kind("HorizontalPodAutoscaler"):
         assert 2 <= each["spec"]["minReplicas"] < each["spec"]["maxReplicas"]
     scaling = production.named("ScaledObject", "processor")["spec"]
     assert 2 <= scaling["minReplicaCount"] <= scaling["fallback"]["replicas"] < scaling["maxReplicaCount"]
+    by = {each["type"]: each for each in scaling["triggers"]}
+    assert by.keys() == {"nats-jetstream", "cpu"}, "search and answers are no messages"
+    (base,) = [each for each in kustomized(KUSTOMIZE / "base") if is_autoscaler_of("processor", each)]
+    assert int(by["cpu"]["metadata"]["value"]) == base["spec"]["metrics"][0]["resource"]["target"]["averageUtilization"]
     for each in production.of_kind("Deployment"):
         assert "replicas" not in each["spec"], "an apply would undo the autoscaler's number"
-        keys = [spread["topologyKey"] for spread in each["spec"]["template"]["spec"]["topologySpreadConstraints"]]
+        spreads = each["spec"]["template"]["spec"]["topologySpreadConstraints"]
+        assert {spread["nodeTaintsPolicy"] for spread in spreads} == {"Honor"}, "a cordoned node would stop all others"
+        keys = [spread["topologyKey"] for spread in spreads]
         assert keys == ["kubernetes.io/hostname", "topology.kubernetes.io/zone"]
 
 

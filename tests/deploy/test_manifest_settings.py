@@ -14,7 +14,7 @@ from pydantic_core import PydanticUndefined
 
 from servicekit.settings import ServiceSettings
 from single_node.stack import SERVICES as STACK_SERVICES
-from tests.deploy.kustomized import NAME, OVERLAYS, PROJECT, Rendered, development_secrets, rendered, secrets_of
+from tests.deploy.kustomized import OVERLAYS, PROJECT, Rendered, development_secrets, rendered, secrets_of
 from tests.deploy.service_settings import SETTINGS
 
 #: Defaults that mean "this machine": in a cluster they are never right.
@@ -150,17 +150,3 @@ def test_the_migration_runs_modules_that_exist_with_the_images_of_their_services
         assert (python, option, module) == ("python", "-m", f"{each['name']}_service.migrate")
         assert importlib.util.find_spec(module) is not None
         assert each["image"] == overlay.service_container(each["name"])["image"]
-
-
-def test_the_first_step_of_a_rollout_has_all_that_the_migration_needs(overlay: Rendered) -> None:
-    (first,) = re.findall(r"-l 'app\.kubernetes\.io/name in \(([a-z, ]+)\)'", section())
-    chosen = Rendered(
-        overlay.overlay,
-        tuple(each for each in overlay.objects if each["metadata"].get("labels", {}).get(NAME) in first.split(", ")),
-    )
-    pod = chosen.pods()["migrate"]
-    assert pod["serviceAccountName"] in chosen.names("ServiceAccount")
-    for container in pod["containers"]:
-        chosen.environment(container, secrets_of(overlay.overlay))
-    assert chosen.names("NetworkPolicy") == {"to-postgres"}
-    assert chosen.names("Deployment") == set()

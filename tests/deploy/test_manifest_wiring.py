@@ -5,16 +5,19 @@ from __future__ import annotations
 import asyncio
 import re
 import tomllib
+from collections.abc import Mapping
 from urllib.parse import urlsplit
 
 import grpc
 import httpx
 import nats
 import pytest
+import yaml
 from grpc_health.v1 import health_pb2, health_pb2_grpc
 
+from deploy.images.sources import image_name
 from processor_service.settings import ProcessorSettings
-from tests.deploy.kustomized import OVERLAYS, PROJECT, SERVICES, Rendered, rendered
+from tests.deploy.kustomized import NAME, OVERLAYS, PROJECT, SERVICES, Rendered, rendered
 from tests.deploy.service_settings import own_port
 from tests.local_stack import LocalStack
 
@@ -67,9 +70,10 @@ def test_the_route_leads_to_the_gateway_and_never_cuts_a_stream() -> None:
 def test_images_are_those_that_are_built_of_this_version(overlay: Rendered) -> None:
     version = tomllib.loads((PROJECT / "pyproject.toml").read_text())["project"]["version"]
     for service in SERVICES:
-        name, _, tag = overlay.service_container(service)["image"].rpartition(":")
-        assert name.removeprefix("registry.example.org/") == f"course-materials/{service}"
-        assert tag == version
+        image = overlay.service_container(service)["image"]
+        assert is_image_of(service, version, image), image
+        if overlay.overlay == "development":
+            assert image_name(service, version) == f"docker.io/{image}", "what a cluster takes a short name for"
         stage = stage_of(service)
         assert f'"course-materials/{service}"' in stage
         exposed = {int(port) for port in " ".join(re.findall(r"^EXPOSE (.*)$", stage, re.MULTILINE)).split()}
@@ -77,6 +81,19 @@ def test_images_are_those_that_are_built_of_this_version(overlay: Rendered) -> N
         module = service if service == "gateway" else f"{service}_service"
         assert f'ENTRYPOINT ["python", "-m", "{module}"]' in stage
         assert "command" not in overlay.service_container(service)
+
+
+def is_image_of(service: str, version: str, image: str) -> bool:
+    """In whatever registry; by tag, or by the digest that it has there."""
+    name = rf"(\S+/)?course-materials/{service}(:{re.escape(version)}|@sha256:[0-9a-f]{{64}})"
+    return re.fullmatch(name, image) is not None
+
+
+def test_an_image_may_be_named_by_digest() -> None:
+    assert is_image_of("ingest", "1.2.3", "registry.example.org:5000/course-materials/ingest@sha256:" + "0a" * 32)
+    assert is_image_of("ingest", "1.2.3", "registry.example.org:5000/course-materials/ingest:1.2.3")
+    for wrong in ("course-materials/ingest", "course-materials/ingest:1.2.4", "course-materials/status:1.2.3"):
+        assert not is_image_of("ingest", "1.2.3", wrong)
 
 
 def stage_of(target: str) -> str:
@@ -110,6 +127,28 @@ async def test_metrics_are_where_prometheus_is_told_to_look(overlay: Rendered, s
             answer = await http.get(f"http://{host}{told['prometheus.io/path']}")
         assert answer.status_code == 200
         assert "process_cpu_seconds_total" in answer.text
+
+
+def is_scraped(phase: str, labels: Mapping[str, str], port: str = "metrics") -> bool:
+    """Whether a pod's port is a target, by the `keep` and `drop` of the configuration that is given to Prometheus."""
+    [scrape] = yaml.safe_load((PROJECT / "deploy/observability/scrape.yaml").read_text())["scrape_configs"]
+    meta = {"__meta_kubernetes_pod_phase": phase, "__meta_kubernetes_pod_container_port_name": port}
+    meta |= {f"__meta_kubernetes_pod_label_{re.sub(r'[^a-zA-Z0-9_]', '_', name)}": labels[name] for name in labels}
+    return all(
+        (re.fullmatch(rule["regex"], meta.get(rule["source_labels"][0], "")) is not None) == (rule["action"] == "keep")
+        for rule in scrape["relabel_configs"]
+        if rule.get("action") in ("keep", "drop")
+    )
+
+
+def test_prometheus_takes_our_pods_as_long_as_they_run_and_nobody_elses(overlay: Rendered) -> None:
+    for name, workload in overlay.workloads().items():
+        labels = workload["spec"]["template"]["metadata"]["labels"]
+        assert is_scraped("Running", labels) == (name in SERVICES), name
+        assert not is_scraped("Failed", labels)
+        assert not is_scraped("Running", labels, port="grpc")
+    assert not is_scraped("Running", {NAME: "gateway", "app.kubernetes.io/part-of": "another"})
+    assert not is_scraped("Running", {NAME: "gateway"})
 
 
 async def test_keda_looks_at_the_consumer_that_processors_share(stack: LocalStack) -> None:

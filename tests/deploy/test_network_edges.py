@@ -9,8 +9,8 @@ from itertools import product
 import pytest
 
 from servicekit.settings import ServiceSettings
-from tests.deploy.kustomized import NAME, OVERLAYS, SERVICES, Rendered, containers_of, rendered
-from tests.deploy.network_edges import Peer, is_allowed, may_enter, may_leave
+from tests.deploy.kustomized import NAME, OVERLAYS, SERVICES, Rendered, rendered
+from tests.deploy.network_edges import NAME_SERVERS, Peer, is_allowed, may_enter, may_leave, pods_of
 from tests.deploy.service_settings import SETTINGS, own_port
 
 Edge = tuple[str, str, int]
@@ -35,20 +35,6 @@ def edges_of(service: str, settings: type[ServiceSettings]) -> set[Edge]:
         elif name in BACKENDS:
             edges.add((service, *BACKENDS[name]))
     return edges
-
-
-def pods_of(overlay: Rendered) -> dict[str, Peer]:
-    return {
-        name: Peer(
-            labels=each["spec"]["template"]["metadata"]["labels"],
-            ports={
-                port["name"]: port["containerPort"]
-                for container in containers_of(each["spec"]["template"]["spec"])
-                for port in container.get("ports", [])
-            },
-        )
-        for name, each in overlay.workloads().items()
-    }
 
 
 @pytest.fixture(params=OVERLAYS)
@@ -108,11 +94,10 @@ def test_other_namespaces_reach_what_they_are_for(
 
 def test_every_pod_may_look_up_names_and_services_may_send_traces(overlay: Rendered) -> None:
     policies = overlay.of_kind("NetworkPolicy")
-    dns = Peer(namespace="kube-system", labels={"k8s-app": "kube-dns"})
     collector = Peer(namespace="monitoring")
     for name, pod in pods_of(overlay).items():
-        assert is_allowed(policies, pod, dns, 53, "UDP")
-        assert is_allowed(policies, pod, dns, 53)
+        for server, protocol in product(NAME_SERVERS, ("UDP", "TCP")):
+            assert is_allowed(policies, pod, server, 53, protocol), (name, server)
         assert is_allowed(policies, pod, collector, 4317) == (name in SERVICES)
 
 
@@ -142,6 +127,7 @@ def test_production_goes_out_to_its_backends_and_no_further() -> None:
         assert not is_allowed(policies, pod, PUBLIC, 5432)
         assert not is_allowed(policies, pod, METADATA, 443)
         assert not is_allowed(policies, pod, METADATA, 80)
+        assert not is_allowed(policies, pod, METADATA, 53, "UDP")
 
 
 def test_the_policies_select_pods_that_exist() -> None:

@@ -124,3 +124,6 @@ def test_the_page_knows_the_age_of_connections() -> None:
     age, end = options["grpc.max_connection_age_ms"] / 60_000, options["grpc.max_connection_age_grace_ms"] / 60_000
     assert re.search(rf"\b{age:g} min\b", section())
     assert re.search(rf"\b{end:g} min\b", section())
+    megabits = SETTINGS["ingest"].model_fields["max_upload_bytes"].default * 8 / 1e6
+    slow, slowest = re.findall(r"on a line below ([\d.]+) Mbit/s, and always does below ([\d.]+)\.", section())[0]
+    assert (slow, slowest) == (f"{megabits / end / 60:.1f}", f"{megabits / (age + end) / 60:.1f}")

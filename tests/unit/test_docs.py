@@ -6,6 +6,8 @@ import subprocess
 import sys
 from pathlib import Path
 
+from tests.upgrades.released_code import RELEASED
+
 PROJECT = Path(__file__).resolve().parents[2]
 
 
@@ -21,3 +23,10 @@ def test_every_page_that_the_docs_link_to_exists() -> None:
         for target in re.findall(r"\]\(([^)#]+?)(?:#[^)]*)?\)", page.read_text(encoding="utf-8")):
             if "://" not in target:
                 assert (page.parent / target).exists(), f"{page.name} links to {target}"
+
+
+def test_nothing_below_a_release_is_unreleased() -> None:
+    changelog = (PROJECT / "CHANGELOG.md").read_text(encoding="utf-8")
+    newest = RELEASED.search(changelog)
+    assert newest is not None
+    assert "(unreleased)" not in changelog[newest.end() :]

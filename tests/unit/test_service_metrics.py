@@ -11,9 +11,9 @@ from prometheus_client import CollectorRegistry, generate_latest
 
 from gateway.metrics import GatewayMetrics
 from ingest_service.metrics import IngestMetrics
-from processor_service.brain.errors import BrainBusy, BrainTimedOut
-from processor_service.brain.observed_calls import ObservedCalls
-from processor_service.metrics import BrainMetrics
+from processor_service.brain.errors import BrainBusy, BrainError, BrainTimedOut, BreakerOpen
+from processor_service.brain.observed_calls import ObservedCalls, result_of
+from processor_service.metrics import BRAIN_RESULTS, BrainMetrics
 from servicekit.errors import FieldInvalid, Unavailable
 from servicekit.metrics import CallMetrics
 from servicekit.metrics_server import MAX_CONNECTIONS, MetricsServer
@@ -94,6 +94,18 @@ def test_a_call_of_the_brain_is_told_by_the_class_of_its_error(registry: Collect
         assert registry.get_sample_value("materials_brain_calls_total", {"kind": "read", "result": result}) == 1, result
     assert registry.get_sample_value("materials_brain_call_seconds_count", {"kind": "read"}) == 5
     assert b"secret" not in generate_latest(registry)
+
+
+def test_the_results_that_are_counted_from_zero_are_all_that_a_call_can_have() -> None:
+    def below(error: type[BrainError]) -> set[type[BrainError]]:
+        return {error}.union(*map(below, error.__subclasses__()))
+
+    # With the breaker open nothing is sent, so there is no call; nor is there for errors that others derive from these.
+    classes = {each for each in below(BrainError) if each.__module__ == BrainError.__module__} - {
+        BrainError,
+        BreakerOpen,
+    }
+    assert {result_of(each.__new__(each)) for each in classes} | {"ok", "unforeseen", "cancelled"} == set(BRAIN_RESULTS)
 
 
 async def test_the_queue_is_asked_for_once_however_many_ask_at_once_and_again_when_it_is_old(

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 import random
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,8 @@ from bench.simulate.brain import BrainScript
 from bench.simulate.outcome import outcome_of, percentile
 from bench.simulate.pipeline import Fleet, Pipeline
 from bench.simulate.service_times import Demand, ServiceTimes, Stored
-from bench.simulate.sizing import Assumptions, need
+from bench.simulate.shipped import SHIPPED, carries, for_load
+from bench.simulate.sizing import Assumptions, limit_of_changes, need
 from bench.simulate.stations import Batcher, Station, Steps
 from bench.simulate.workload import DAY, PEAK, Upload, burst, daily_rate, pages, poisson, together
 
@@ -197,6 +199,42 @@ def test_ten_times_as_many_materials_ask_for_ten_times_as_much_but_for_what_they
     ):
         assert getattr(more, name) == pytest.approx(10 * getattr(some, name)), name
     assert more.heartbeat_rows > 50 * some.heartbeat_rows
+
+
+def test_there_is_no_number_of_replicas_where_each_has_no_room_beside_what_all_are_told() -> None:
+    assumed = Assumptions()
+    bound = int(limit_of_changes(TIMES, assumed) / (4 + assumed.pages) * DAY / PEAK)
+    some, too_many = need(bound // 2, TIMES, assumed), need(bound, TIMES, assumed)
+    assert some.status is not None
+    assert some.fleet.status == some.status
+    # As busy as assumed: its own share, and what it is told.
+    own = (some.peak * (TIMES.upload + TIMES.material + TIMES.page * assumed.pages).status) + (
+        some.changes * assumed.watchers * TIMES.watcher_change
+    )
+    assert own / some.status + some.told <= assumed.busy < own / (some.status - 1) + some.told
+    assert too_many.status is None
+    assert too_many.told == pytest.approx(assumed.busy)
+    assert too_many.fleet.status >= 2, "the model has some all the same"
+
+
+def test_what_is_shipped_carries_what_it_is_said_to_and_no_more() -> None:
+    assumed = replace(Assumptions(), slots=SHIPPED.slots, brain_concurrency=SHIPPED.brain_concurrency)
+    of_processors, _, of_status, of_watches, of_ingest = carries(TIMES, Assumptions(), SHIPPED).values()
+    for daily, more in ((of_processors, False), (of_processors + 1, True)):
+        assert (need(daily, TIMES, assumed).fleet.processors > SHIPPED.processors) is more
+    for daily, more in ((of_ingest, False), (of_ingest + 1, True)):
+        assert (need(daily, TIMES, assumed).fleet.ingest > SHIPPED.ingest) is more
+    assert need(of_status, TIMES, assumed).status == SHIPPED.status
+    assert need(of_watches, TIMES, assumed).watches == 8 * 10_000
+    assert for_load(of_processors, TIMES, Assumptions()) == SHIPPED
+    changed = for_load(10 * of_processors, TIMES, Assumptions())
+    assert (changed.slots, changed.brain_concurrency, changed.messages) == (12, 12, 24)
+    assert changed.processors == need(10 * of_processors, TIMES, Assumptions()).fleet.processors
+
+
+def test_what_is_shipped_carries_the_third_step_by_the_measured_times() -> None:
+    """As docs/scaling.md says in words."""
+    assert min(carries(ServiceTimes.measured(), Assumptions(), SHIPPED).values()) >= 100_000
 
 
 def test_brain_slots_follow_from_littles_law() -> None:
