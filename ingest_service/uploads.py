@@ -81,10 +81,13 @@ class Uploads:
                 async with self._admission.admitted(caller.subject, declared.request_id, declared.file_size):
                     checked = await self._receive(material_id, declared, messages)
                 # A client that goes away now must not take with it what follows from the record's reply.
-                return await asyncio.shield(asyncio.ensure_future(self._record(caller, material_id, declared, checked)))
+                recording = asyncio.ensure_future(self._record(caller, material_id, declared, checked))
+                recorded = await asyncio.shield(recording)
             except ServiceError:
-                await _hear_out(messages)
+                self._metrics.bytes.inc(await _hear_out(messages))
                 raise
+            (self._metrics.kept if recorded.created else self._metrics.known).inc()
+            return recorded.material
 
     @contextmanager
     def _place(self, caller: Caller) -> Iterator[None]:
@@ -118,6 +121,7 @@ class Uploads:
         async with self._store.writing(object_key(material_id)) as writer:
             while (chunk := await self._in_time(_next(messages))) is not None:
                 received += len(chunk)
+                self._metrics.bytes.inc(len(chunk))
                 # On the loop: to hand a chunk to another thread and back takes longer than to hash it.
                 if storable := check.feed(chunk):
                     await writer.write(storable)
@@ -126,7 +130,6 @@ class Uploads:
             rest, checked = check.finish()
             if rest:
                 await writer.write(rest)
-        self._metrics.bytes.inc(received)
         return checked
 
     async def _in_time(self, coming: Awaitable[Result]) -> Result:
@@ -138,7 +141,7 @@ class Uploads:
 
     async def _record(
         self, caller: Caller, material_id: str, declared: Declared, checked: Checked
-    ) -> material_pb2.Material:
+    ) -> record_service_pb2.CreateMaterialResponse:
         key = object_key(material_id)
         request = record_service_pb2.CreateMaterialRequest(
             material_id=material_id,
@@ -161,12 +164,11 @@ class Uploads:
         except ServiceError:
             await self._store.delete(key)
             raise
-        (self._metrics.kept if response.created else self._metrics.known).inc()
         if not response.created:
             await self._store.delete(key)
         elif response.HasField("announcement"):
             self._publisher.enqueue(response.announcement)
-        return response.material
+        return response
 
 
 def longest_seconds(received: int) -> float:
@@ -192,8 +194,8 @@ async def _next(messages: AsyncIterator[UploadMessage]) -> bytes | memoryview | 
     return None
 
 
-async def _hear_out(messages: AsyncIterator[UploadMessage]) -> None:
-    """Takes what the client is still sending and throws it away, for a moment.
+async def _hear_out(messages: AsyncIterator[UploadMessage]) -> int:
+    """Takes what the client is still sending and throws it away, for a moment; returns how many bytes.
 
     A grpc.aio client that is refused while it writes gets INTERNAL in place of the refusal about every second time (grpc #36066): the reason arrives
     for certain only once it has finished.
@@ -204,4 +206,5 @@ async def _hear_out(messages: AsyncIterator[UploadMessage]) -> None:
             async for message in messages:
                 taken += len(chunk_of(message) or b"")
                 if taken > HEAR_OUT_BYTES:
-                    return
+                    break
+    return taken

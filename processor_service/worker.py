@@ -175,18 +175,18 @@ class Worker:
             self._metrics.attempts.labels("taken_away", "").inc()
             log.info("attempt dropped: its lease was taken away", attempt=material.attempt)
             return
-        await self._report_durably(attempt, work, keeper.untold)
-        if work.exception() is None:
+        recorded = await self._report_durably(attempt, work, keeper.untold)
+        if recorded and work.exception() is None:
             self._metrics.seconds.observe(time.perf_counter() - began)
             self._metrics.brain_calls.observe(work.result().brain_calls)
 
     async def _report_durably(
         self, attempt: Attempt, work: asyncio.Task[ReadResult], untold: pb.Progress | None
-    ) -> None:
-        """Reports the outcome; a stop in the middle of that waits a moment for the record's answer."""
+    ) -> bool:
+        """Reports the outcome, returns whether the record took it; a stop in the middle of that waits a moment for the record's answer."""
         reporting = asyncio.create_task(self._report(attempt, work, untold), name="outcome")
         try:
-            await asyncio.shield(reporting)
+            return await asyncio.shield(reporting)
         except asyncio.CancelledError:
             await asyncio.wait([reporting], timeout=HAND_BACK_SECONDS)
             reporting.cancel()
@@ -197,26 +197,26 @@ class Worker:
         async with asyncio.timeout(self._attempt_timeout):
             return await self._reader.read(material, keeper.progress)
 
-    async def _report(self, attempt: Attempt, work: asyncio.Task[ReadResult], untold: pb.Progress | None) -> None:
+    async def _report(self, attempt: Attempt, work: asyncio.Task[ReadResult], untold: pb.Progress | None) -> bool:
         error = work.exception()
         if error is None:
+            outcome = ("completed", "")
             done = work.result()
             result = await self._reporter.report(
                 attempt, completion=pb.Completion(pages_total=done.pages, has_embedding=done.passages > 0)
             )
-            self._metrics.attempts.labels("completed", "").inc()
             log.info("attempt completed", attempt=attempt[1], pages=done.pages, passages=done.passages)
         elif isinstance(error, Exception):
             if untold is not None:
                 await self._reporter.report(attempt, progress=untold)
             told = report_of(error)
             if isinstance(told.report, pb.HandBack):
-                self._metrics.attempts.labels("handed_back", "").inc()
+                outcome = ("handed_back", "")
                 log.info("attempt handed back", attempt=attempt[1], message=told.report.message)
                 result = await self._reporter.report(attempt, hand_back=told.report)
             else:
                 reason = material_pb2.FailureReason.Name(told.report.reason).removeprefix("FAILURE_REASON_")
-                self._metrics.attempts.labels("failed", reason.lower()).inc()
+                outcome = ("failed", reason.lower())
                 log.warning(
                     "attempt failed",
                     attempt=attempt[1],
@@ -228,8 +228,12 @@ class Worker:
                 result = await self._reporter.report(attempt, failure=told.report)
         else:
             raise error
-        if result != pb.REPORT_RESULT_RECORDED:
+        recorded = result == pb.REPORT_RESULT_RECORDED
+        if not recorded:
+            outcome = ("taken_away", "")  # before anybody could be told
             log.info("outcome refused", attempt=attempt[1], result=_name(pb.ReportResult.DESCRIPTOR, result))
+        self._metrics.attempts.labels(*outcome).inc()
+        return recorded
 
     async def _hand_back(self, attempt: Attempt, message: str, untold: pb.Progress | None = None) -> None:
         try:

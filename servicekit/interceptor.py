@@ -37,6 +37,8 @@ OPEN_SERVICES = (
     "/grpc.reflection.v1.ServerReflection/",
     "/grpc.reflection.v1alpha.ServerReflection/",
 )
+#: Codes of a service that failed, by OpenTelemetry's conventions for its spans. To refuse a call is no failure, nor is a client that goes away.
+_FAILURES = ("DEADLINE_EXCEEDED", "INTERNAL", "UNAVAILABLE")
 #: Only for callers with a service identity.
 INTERNAL_SERVICES = ("/materials.v1.RecordService/",)
 
@@ -182,7 +184,8 @@ def _call_context(method: str, context: grpc.aio.ServicerContext[Any, Any], metr
         code = _code_of(error)
         if isinstance(error, ServiceError):
             metrics.refused(reason_name(error.reason))
-        note_error(span, error)
+        if code in _FAILURES:
+            note_error(span, error)
         raise
     finally:
         served.ended(code)

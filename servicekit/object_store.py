@@ -30,6 +30,7 @@ from servicekit.object_writers import PART_BYTES, ObjectStream, ObjectWriter, pu
 _MEASURED_SECONDS = 0.5
 #: Smaller local files are written whole, several for each turn of a thread.
 _LOCAL_PIECE_BYTES = 256 * 1024
+#: At most, for small files and for large ones each.
 _WRITING_THREADS = 16
 
 
@@ -49,7 +50,7 @@ class ObjectStore:
         self._store = from_url(url)
         # Apart from the process's other threads: a disk that hangs takes only these.
         self._threads = ThreadPoolExecutor(_WRITING_THREADS, "object-store")
-        self._pieces = LocalPieces(self._threads, most=_WRITING_THREADS)
+        self._pieces = LocalPieces(most=_WRITING_THREADS)
         self._measuring: asyncio.Future[os.statvfs_result] | None = None
         self._measure_again_at = 0.0
 

@@ -11,10 +11,11 @@ from typing import Any
 
 from materials.v1 import errors_pb2, material_pb2
 from materials.v1 import record_service_pb2 as pb
+from opentelemetry.trace import Span
 
 from servicekit import validation
 from servicekit.errors import Unavailable
-from servicekit.tracing import context_of, start_span
+from servicekit.tracing import context_of, note_error, start_span
 from status_service.change_feed import ChangeFeed, Revoked
 from status_service.events import Complete, Fail, HandBack, Progress, Renew, Report
 from status_service.record_writer import RecordWriter, UnknownMaterial
@@ -105,7 +106,14 @@ def _trace(request: pb.ReportStatusRequest, recorded: asyncio.Future[Decision]) 
     if request.traceparent:
         kind = request.WhichOneof("report") or "nothing"
         recording = start_span(f"record {kind}", context_of(request.traceparent), {"material_id": request.material_id})
-        recorded.add_done_callback(lambda _: recording.end())
+        recorded.add_done_callback(lambda done: _end(recording, done))
+
+
+def _end(recording: Span, recorded: asyncio.Future[Decision]) -> None:
+    error = None if recorded.cancelled() else recorded.exception()
+    if error is not None and not isinstance(error, UnknownMaterial):  # which has an answer
+        note_error(recording, error)
+    recording.end()
 
 
 async def _acknowledge(sequence: int, future: asyncio.Future[Decision] | None) -> pb.Acknowledgement:

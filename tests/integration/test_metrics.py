@@ -29,7 +29,11 @@ async def test_every_process_tells_the_four_golden_signals(observed: ObservedSta
     metrics = observed.metrics(part)
     assert metrics.value("process_resident_memory_bytes") > 10_000_000
     assert metrics.value("process_open_fds") > 5
-    assert metrics.value("materials_event_loop_lag_seconds_count") >= 0
+
+    async def looked() -> bool:
+        return observed.metrics(part).value("materials_event_loop_lag_seconds_count") > 0
+
+    await eventually(looked, "the event loop's lag was looked at")
     async with Rest(observed.stack.facts["gateway"], observed.stack.facts["token"]) as rest:
         course = unique_course()
         await rest.upload(course, TEXT)
@@ -120,23 +124,24 @@ async def test_event_streams_of_the_gateway_are_counted_while_they_are_open(obse
         assert observed.metrics("gateway").value("materials_event_streams") == before + 1
 
 
-async def test_the_queue_is_told_by_reason_and_asked_for_no_more_often_than_it_changes(observed: ObservedStack) -> None:
-    """The answer is kept for ten seconds: so it is awaited, and the statements of three scrapes at once are those of one."""
+async def test_the_queue_is_told_by_reason(observed: ObservedStack) -> None:
+    """Its answer is kept for ten seconds, and other tests may have left work behind: one without is awaited."""
     async with Rest(observed.stack.facts["gateway"], observed.stack.facts["token"]) as rest:
         material = await rest.upload(unique_course(), b"%PDF-1.7 broken")
         await rest.ended(material["id"])
 
-    async def told() -> bool:
-        return observed.metrics("status").value("materials_queue_failed", reason="file_corrupt") >= 1
-
-    await eventually(told, "the failed material is in the queue's numbers", seconds=30)
-    metrics = observed.metrics("status")
-    for name in (
+    idle = (
         "materials_queue_waiting", "materials_queue_delayed", "materials_queue_working", "materials_leases_held",
         "materials_announcements_waiting", "materials_processing_paused", "materials_oldest_waiting_seconds",
-    ):  # fmt: skip
-        assert re.search(rf"^{name} 0\.0$", metrics.text, re.MULTILINE), name
-    assert metrics.value("materials_report_streams") == 1
+    )  # fmt: skip
+
+    async def told() -> bool:
+        metrics = observed.metrics("status")
+        failed = metrics.value("materials_queue_failed", reason="file_corrupt")
+        return failed >= 1 and all(re.search(rf"^{name} 0\.0$", metrics.text, re.MULTILINE) for name in idle)
+
+    await eventually(told, "a queue with the failed material and without any other", seconds=30)
+    assert observed.metrics("status").value("materials_report_streams") == 1
 
 
 async def test_only_metrics_are_served_there(observed: ObservedStack) -> None:

@@ -16,6 +16,7 @@ from nats.aio.msg import Msg
 
 from processor_service.brain.breaker import BrainBreaker
 from processor_service.brain.fair_slots import TurnOver
+from processor_service.metrics import WorkMetrics
 from processor_service.reading import ReadResult
 from processor_service.turn_taking import TurnTaking
 from processor_service.work_gate import WorkGate
@@ -32,15 +33,16 @@ async def away() -> bool:
 
 
 class Reports:
-    """What the record would be told, in order: pages, or the name of an outcome."""
+    """What the record would be told, in order: pages, or the name of an outcome; and what it answers."""
 
-    def __init__(self) -> None:
+    def __init__(self, answer: pb.ReportResult.ValueType = pb.REPORT_RESULT_RECORDED) -> None:
         self.told: list[int | str] = []
+        self._answer = answer
 
     async def report(self, attempt: tuple[str, int], **report: Any) -> pb.ReportResult.ValueType:
         [(kind, content)] = report.items()
         self.told.append(content.pages_done if kind == "progress" else kind)
-        return pb.REPORT_RESULT_RECORDED
+        return self._answer
 
     def on_revoked(self, attempt: tuple[str, int], callback: Callable[[], object]) -> None:
         """Nothing is taken away."""
@@ -73,7 +75,9 @@ def raised(error: Exception) -> Callable[[], ReadResult]:
     return end
 
 
-async def handled(reports: Reports, reader: Reader, *, stopped: bool = False) -> None:
+async def handled(
+    reports: Reports, reader: Reader, *, stopped: bool = False, metrics: WorkMetrics | None = None
+) -> None:
     """One material, from its event to its outcome, or until the worker is stopped after all its pages."""
     async with scripted_record() as (record, peer), asyncio.timeout(LONG_SECONDS):
         record.grants = pb.ClaimMaterialResponse(
@@ -87,6 +91,7 @@ async def handled(reports: Reports, reader: Reader, *, stopped: bool = False) ->
             TurnTaking(lambda _: None),
             worker_id=str(uuid.uuid4()),
             attempt_timeout=60,
+            metrics=metrics,
         )
         event = events_pb2.MaterialUploaded(material_id=MATERIAL).SerializeToString()
         handling = asyncio.create_task(worker.handle(Msg(_client=None, subject="uploaded", data=event)))  # type: ignore[arg-type]

@@ -5,8 +5,9 @@ from __future__ import annotations
 import asyncio
 import os
 import threading
-from concurrent.futures import ThreadPoolExecutor
+from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 from materials.v1 import errors_pb2
@@ -43,22 +44,15 @@ def files(root: Path) -> list[str]:
     return sorted(str(path.relative_to(root)) for path in root.rglob("*") if path.is_file())
 
 
-@pytest.fixture
-def threads() -> ThreadPoolExecutor:
-    return ThreadPoolExecutor(4)
-
-
-async def test_each_of_many_is_written_whole(tmp_path: Path, threads: ThreadPoolExecutor) -> None:
-    pieces = LocalPieces(threads, most=3)
+async def test_each_of_many_is_written_whole(tmp_path: Path) -> None:
+    pieces = LocalPieces(most=3)
     contents = {f"{tmp_path}/{number % 7}/{number}": os.urandom(number) for number in range(200)}
     await asyncio.wait_for(asyncio.gather(*(pieces.write(*item) for item in contents.items())), SECONDS)
     assert {str(tmp_path / name): (tmp_path / name).read_bytes() for name in files(tmp_path)} == contents
 
 
-async def test_one_that_cannot_be_written_fails_alone_and_leaves_nothing(
-    tmp_path: Path, threads: ThreadPoolExecutor
-) -> None:
-    pieces = LocalPieces(threads, most=1)
+async def test_one_that_cannot_be_written_fails_alone_and_leaves_nothing(tmp_path: Path) -> None:
+    pieces = LocalPieces(most=1)
     (tmp_path / "taken").mkdir()
     names = ("first", "taken", "last")
     first, taken, last = await asyncio.wait_for(
@@ -71,19 +65,18 @@ async def test_one_that_cannot_be_written_fails_alone_and_leaves_nothing(
 
 @pytest.mark.parametrize("most", [1, 1_000])
 async def test_disk_that_takes_less_than_it_is_given_is_given_the_rest(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor, most: int
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, most: int
 ) -> None:
     write = os.write
     monkeypatch.setattr(os, "write", lambda file, content: write(file, bytes(content[:most])))
     content = os.urandom(5_003)
-    await asyncio.wait_for(LocalPieces(threads, most=1).write(f"{tmp_path}/object", content), SECONDS)
+    await asyncio.wait_for(LocalPieces(most=1).write(f"{tmp_path}/object", content), SECONDS)
     assert (tmp_path / "object").read_bytes() == content
 
 
-async def test_those_that_gather_share_a_thread(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
-) -> None:
-    disk, pieces = Disk(monkeypatch), LocalPieces(threads, most=4)
+async def test_those_that_gather_share_a_thread(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr("servicekit.local_pieces._SLOW_SECONDS", SECONDS)  # however long this machine has us wait
+    disk, pieces = Disk(monkeypatch), LocalPieces(most=4)
     disk.free.set()
     await asyncio.wait_for(
         asyncio.gather(*(pieces.write(f"{tmp_path}/{number}", b"x") for number in range(10))), SECONDS
@@ -92,9 +85,9 @@ async def test_those_that_gather_share_a_thread(
 
 
 async def test_slow_disk_gets_more_threads_but_no_more_than_it_may(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, pieces = Disk(monkeypatch), LocalPieces(threads, most=3)
+    disk, pieces = Disk(monkeypatch), LocalPieces(most=3)
     writing = [pieces.write(f"{tmp_path}/{number}", b"x") for number in range(100)]
     for _ in range(3):
         await disk.busy()
@@ -105,11 +98,9 @@ async def test_slow_disk_gets_more_threads_but_no_more_than_it_may(
     assert len(disk.threads) == 3
 
 
-async def test_each_piece_has_a_thread_while_the_disk_is_slow(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
-) -> None:
+async def test_each_piece_has_a_thread_while_the_disk_is_slow(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr("servicekit.local_pieces._SLOW_SECONDS", -1.0)
-    pieces = LocalPieces(threads, most=3)
+    pieces = LocalPieces(most=3)
     await asyncio.wait_for(pieces.write(f"{tmp_path}/slow", b"x"), SECONDS)
     disk = Disk(monkeypatch)
     writing = [pieces.write(f"{tmp_path}/{number}", b"x") for number in range(3)]
@@ -120,10 +111,91 @@ async def test_each_piece_has_a_thread_while_the_disk_is_slow(
     assert len(disk.threads) == 3
 
 
-async def test_no_more_wait_for_a_disk_that_hangs_than_may(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, threads: ThreadPoolExecutor
+async def test_those_that_ended_are_told_before_the_disk_hangs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    write, gates = os.write, {b"first": threading.Event(), b"third": threading.Event()}
+
+    def held(file: int, content: bytes) -> int:
+        assert content not in gates or gates[content].wait(SECONDS)
+        return write(file, content)
+
+    monkeypatch.setattr(os, "write", held)
+    pieces = LocalPieces(most=1)
+    first, second, third = [
+        pieces.write(f"{tmp_path}/{name.decode()}", name) for name in (b"first", b"second", b"third")
+    ]
+    gates[b"first"].set()
+    await asyncio.wait_for(asyncio.gather(first, second), SECONDS / 2)
+    assert not third.done()
+    gates[b"third"].set()
+    await asyncio.wait_for(third, SECONDS)
+
+
+async def test_large_upload_does_not_wait_for_the_end_of_small_ones(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    disk, pieces = Disk(monkeypatch), LocalPieces(threads, most=1, waiting=5)
+    monkeypatch.setattr("servicekit.local_pieces._SLOW_SECONDS", -1.0)
+    store = ObjectStore(tmp_path.as_uri())
+
+    async def upload(name: str, size: int) -> None:
+        async with store.writing(f"objects/{name}") as writer:
+            await writer.write(b"x" * size)
+
+    await upload("slow", 1)
+    disk = Disk(monkeypatch)
+    small = [asyncio.create_task(upload(f"small-{number}", 1)) for number in range(40)]
+    for _ in range(16):
+        await disk.busy()
+    await asyncio.wait_for(upload("large", 3 * 1024 * 1024), SECONDS)
+    assert not any(task.done() for task in small)
+    disk.free.set()
+    await asyncio.wait_for(asyncio.gather(*small), SECONDS)
+
+
+@pytest.mark.parametrize("begun", [True, False], ids=["begins later", "never begins"])
+async def test_when_no_thread_can_be_had_one_fails_and_not_those_after_it(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, begun: bool
+) -> None:
+    pieces = LocalPieces(most=1)
+    submit = pieces._threads.submit
+
+    def no_thread(work: Callable[..., None], *arguments: Any) -> None:
+        monkeypatch.undo()
+        if begun:  # as the executor does, which keeps what it has taken in
+            submit(work, *arguments)
+        raise RuntimeError("can't start new thread")
+
+    monkeypatch.setattr(pieces._threads, "submit", no_thread)
+    with pytest.raises(RuntimeError):
+        await pieces.write(f"{tmp_path}/first", b"x")
+    for number in range(3):
+        await asyncio.wait_for(
+            asyncio.gather(*(pieces.write(f"{tmp_path}/{number}-{each}", b"x") for each in range(5))), SECONDS
+        )
+    assert len(files(tmp_path)) == 15
+    assert "first" not in files(tmp_path)
+
+
+async def test_those_after_one_that_fails_as_none_should_are_written(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    write = os.write
+
+    def broken(file: int, content: bytes) -> int:
+        if content == b"odd":
+            raise ValueError("nobody thought of this")
+        return write(file, content)
+
+    monkeypatch.setattr(os, "write", broken)
+    pieces = LocalPieces(most=1)
+    odd, even = pieces.write(f"{tmp_path}/odd", b"odd"), pieces.write(f"{tmp_path}/even", b"even")
+    with pytest.raises(ValueError, match="nobody"):
+        await asyncio.wait_for(odd, SECONDS)
+    await asyncio.wait_for(even, SECONDS)
+    assert files(tmp_path) == ["even"]
+
+
+async def test_no_more_wait_for_a_disk_that_hangs_than_may(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    disk, pieces = Disk(monkeypatch), LocalPieces(most=1, waiting=5)
     writing = [pieces.write(f"{tmp_path}/begun", b"x")]
     await disk.busy()
     writing += [pieces.write(f"{tmp_path}/{number}", b"x") for number in range(5)]
