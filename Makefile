@@ -50,7 +50,7 @@ quality: install ## measure reading, search and answers against their floors, on
 bench: $(BENCH_INSTALLED) $(STUBS) ## measure speed beside prototypes and peers, write bench/results/latest.json and docs/performance.md (ARGS, see --help)
 	@$(BENCH_BIN)/python -m bench --product-python $(BIN)/python --page docs/performance.md $(ARGS)
 
-bench-quick: $(BENCH_INSTALLED) $(STUBS) ## a first impression of the same in two minutes (ARGS, see --help)
+bench-quick: $(BENCH_INSTALLED) $(STUBS) ## a first impression of the same in five minutes (ARGS, see --help)
 	@$(BENCH_BIN)/python -m bench --product-python $(BIN)/python --quick $(ARGS)
 
 simulate: install ## compare the model of the pipeline with a measured run (ARGS, see --help)

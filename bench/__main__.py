@@ -29,7 +29,8 @@ from bench.processes import machine
 from bench.rows import Row
 
 RESULTS = Path("bench/results/latest.json")
-PAGE = Path("docs/performance.md")
+#: Where `make` installs the product; the peers' packages are in an environment of the benchmark's own.
+PRODUCT_PYTHON = Path(".venv/bin/python")
 ROUNDS, QUICK_ROUNDS = 5, 3
 
 
@@ -76,7 +77,18 @@ def main(arguments: Sequence[str]) -> int:
     parser.add_argument("--seed", type=int, default=None, help="of the order within the rounds (default: any)")
     parser.add_argument("--json", type=Path, default=RESULTS, help="where the figures are written (%(default)s)")
     parser.add_argument("--page", type=Path, help="where to write the page with plots, such as docs/performance.md")
+    parser.add_argument(
+        "--product-python",
+        type=Path,
+        default=PRODUCT_PYTHON,
+        help="runs the services, without the peers' packages (%(default)s)",
+    )
     chosen = parser.parse_args(arguments)
+    product_python = (
+        chosen.product_python.absolute()
+    )  # not resolved: the link's place is what makes it an environment's
+    if not product_python.exists():
+        parser.error(f"{chosen.product_python} is not there: `make install`, or name another by --product-python")
     console = Console(width=max(140, Console().width))
     rounds = chosen.rounds or (QUICK_ROUNDS if chosen.quick else ROUNDS)
     data: dict[str, object] = {
@@ -86,7 +98,7 @@ def main(arguments: Sequence[str]) -> int:
         "machine": machine(),
     }
     with console.status("") as status:
-        bed = Bed(chosen.quick, rounds, random.Random(chosen.seed), status.update)
+        bed = Bed(chosen.quick, rounds, random.Random(chosen.seed), status.update, str(product_python))
         rows, failed = uvloop.run(measure(chosen.only or list(LINES), bed, console))
     console.print(table(rows))
     data |= {"rows": [row.as_json() for row in rows], "not_measured": failed}

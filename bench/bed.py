@@ -35,12 +35,16 @@ class Child:
 
 @dataclass(frozen=True)
 class Bed:
-    """`quick` asks for a first impression in a fifth of the time; `rounds` counts those that are measured. `say` tells the user what is going on."""
+    """`quick` asks for a first impression in a fifth of the time; `rounds` counts those that are measured. `say` tells the user what is going on.
+
+    `product_python` runs the stacks, in an environment without the peers' packages: libraries load what they find installed. All else runs by the bench's own.
+    """
 
     quick: bool
     rounds: int
     order: random.Random
     say: Callable[[str], None]
+    product_python: str = sys.executable
 
     def sized(self, full: int, quick: int) -> int:
         """How many: of uploads, pages, watchers."""
@@ -50,7 +54,9 @@ class Bed:
     async def stack(self, *arguments: str, environment: Mapping[str, str] | None = None) -> AsyncIterator[LocalStack]:
         """A stack of its own, fresh, as `python -m single_node` starts it: give AI_BRAIN_ENDPOINT in `environment` for a scripted Brain."""
         self.say("starting a stack")
-        stack = await asyncio.to_thread(LocalStack.start, None, *arguments, environment=environment)
+        stack = await asyncio.to_thread(
+            LocalStack.start, None, *arguments, environment=environment, python=self.product_python
+        )
         try:
             yield stack
         finally:

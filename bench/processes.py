@@ -5,9 +5,9 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from importlib.metadata import version
+from importlib.metadata import PackageNotFoundError, version
 
 import psutil
 
@@ -75,13 +75,17 @@ def spending(pids: Iterable[int]) -> Iterator[Spent]:
 
 
 def machine() -> dict[str, object]:
-    """This machine, as the results file tells of it."""
+    """This machine, as the results file tells of it, with the packages that are installed."""
     model = ""
     try:
         with open("/proc/cpuinfo", encoding="utf-8") as lines:  # noqa: PTH123
             model = next((line.partition(":")[2].strip() for line in lines if line.startswith("model name")), "")
     except OSError:
         pass
+    packages = {}
+    for name in _NAMED:
+        with suppress(PackageNotFoundError):  # the peers' are in the benchmark's environment alone
+            packages[name] = version(name)
     return {
         "cpu": model or platform.processor(),
         "cores": len(os.sched_getaffinity(0)),
@@ -89,5 +93,5 @@ def machine() -> dict[str, object]:
         "system": platform.platform(),
         "python": platform.python_version(),
         "load_before": [round(load, 2) for load in os.getloadavg()],
-        "packages": {name: version(name) for name in _NAMED},
+        "packages": packages,
     }

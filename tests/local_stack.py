@@ -58,14 +58,15 @@ class LocalStack:
         *arguments: str,
         environment: Mapping[str, str] | None = None,
         tree: Path | None = None,
+        python: str = sys.executable,
     ) -> LocalStack:
-        """Starts a stack, of the code in `tree` where that is another one, and waits until it is ready; raises with its words when it is not."""
+        """Starts a stack by `python`, of the code in `tree` where that is another one, and waits until it is ready; raises with its words when it is not."""
         directory = data_dir or Path(tempfile.mkdtemp(prefix="materials-test-"))
         if not (directory / "ports.json").exists():
             # Left alone every gateway would want the same port, and stacks of tests run side by side.
             arguments = (*arguments, "--port", f"gateway={free_port()}")
         process = subprocess.Popen(
-            [sys.executable, "-m", "single_node", "--data-dir", str(directory), "--json", *arguments],
+            [python, "-m", "single_node", "--data-dir", str(directory), "--json", *arguments],
             stdout=subprocess.PIPE,
             stderr=(directory / "single_node.err").open("a"),
             text=True,

@@ -1,6 +1,6 @@
 """`python -m single_node` to ready, the second time on a data directory, beside its slowest part alone: embedded Postgres, or the local Brain.
 
-The parts are started by the very commands that the stack starts them by, and asked the same questions. The Brain answers while its models load, so two moments
+The parts are started by the commands that the stack starts them by, and asked the same questions. The Brain answers while its models load, so two moments
 of it are told: its first answer, and the first page that it has read, which is when it is of use.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import asyncio
 import os
-import sys
 import time
 from collections.abc import AsyncIterator, Mapping
 from contextlib import asynccontextmanager
@@ -36,11 +35,11 @@ async def measure(bed: Bed) -> list[Row]:
     """Starts of the whole and of the parts, in turn, on one data directory."""
     async with bed.directory() as directory:
         bed.say("starting a stack for the first time")
-        first = await _stack(directory)
-        parts = {spec.name: spec for spec in _foundation(directory)}
+        first = await _stack(bed, directory)
+        parts = {spec.name: spec for spec in _foundation(bed, directory)}
         seconds = await interleaved(
             {
-                STACK: lambda: _stack(directory),
+                STACK: lambda: _stack(bed, directory),
                 POSTGRES: lambda: _part(parts["postgres"]),
                 BRAIN: lambda: _part(parts["brain"]),
                 PAGE: lambda: _first_page(parts["brain"]),
@@ -52,18 +51,18 @@ async def measure(bed: Bed) -> list[Row]:
     return _rows(seconds, first)
 
 
-async def _stack(directory: Path) -> float:
+async def _stack(bed: Bed, directory: Path) -> float:
     began = time.perf_counter()
-    stack = await asyncio.to_thread(LocalStack.start, directory)
+    stack = await asyncio.to_thread(LocalStack.start, directory, python=bed.product_python)
     seconds = time.perf_counter() - began
     await asyncio.to_thread(stack.stop, keep=True)
     return seconds
 
 
-def _foundation(directory: Path) -> tuple[ProcessSpec, ...]:
+def _foundation(bed: Bed, directory: Path) -> tuple[ProcessSpec, ...]:
     """What the services stand on, as the stack on this data directory would start it."""
     kept = DataDirectory(directory.resolve())
-    programs = Programs(sys.executable, postgres.binaries(), current_account(), nats_server.binary())
+    programs = Programs(bed.product_python, postgres.binaries(), current_account(), nats_server.binary())
     names = set(part_names(SERVICES, {}, {}))
     return plan_stack(
         kept,
