@@ -183,7 +183,7 @@ class Postgres:
         return self._pool.get_size() - self._pool.get_idle_size() if self._pool is not None else 0
 
     def has_spare_connection(self) -> bool:
-        """Whether one more can be had at once, or opened: what needs a second one while it holds a first must not wait for others that do the same."""
+        """Whether one more can be had at once, or opened; nothing is reserved. For what can do without a second one while it holds a first."""
         pool = self._pool
         return pool is not None and (pool.get_idle_size() > 0 or pool.get_size() < pool.get_max_size())
 

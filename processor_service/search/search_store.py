@@ -1,7 +1,8 @@
 """The SQL of searching: the passages of a course nearest to a vector, and beside them those that share words with a query (`words_store`).
 
 All of one search is one read-only snapshot: it never sees two generations of the index, nor one list with a passage and the other without. In a course where
-both lists take their time they are made at once, by two connections with that same snapshot, if a second one is to be had.
+both lists take their time they are made at once, by two connections with that same snapshot, if a second one is to be had. Which courses these are is known
+from their last search: so the second connection is there, and the nearest are begun, before anything is counted.
 
 Nearest. Exact, comparing every passage of the course, as long as there are at most `exact_passages` of them. Above that by the HNSW index of the generation,
 where there is one and the course is a good part of it: else the index would return other courses' passages by the thousand, and miss (docs/decisions). The
@@ -16,6 +17,7 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import NamedTuple
 from uuid import UUID
@@ -27,15 +29,21 @@ from pgvector import HalfVector
 
 from processor_service.search.nearest_index import COURSE_SHARE, index_name
 from processor_service.search.words_store import COMMON_PASSAGES, HIT, WITHIN, Within, WordedPassages
+from servicekit.errors import Unavailable
 from servicekit.postgres import Connection, Postgres
 
 #: From so many passages on the two lists are made at once: below, the nearest take no longer than sharing a snapshot.
 AT_ONCE_FROM = 3_000
+#: How long a second connection is waited for, by whoever holds a first one: others may have been quicker since there was one to spare.
+SPARE_SECONDS = 0.25
+#: Scopes that are remembered for it.
+LARGE_REMEMBERED = 10_000
 
 # It also makes the plans of what follows in the transaction custom ones, and saves a message by it.
 SERVING = """
     SELECT set_config('plan_cache_mode', 'force_custom_plan', true), g.generation, g.embedding_model, i.indexrelid IS NOT NULL AS indexed,
-        coalesce(c.reltuples, 0)::bigint AS passages, greatest(t.reltuples, 0)::bigint AS in_all
+        coalesce(c.reltuples, 0)::bigint AS passages, greatest(t.reltuples, 0)::bigint AS in_all,
+        CASE WHEN $2 THEN pg_export_snapshot() END AS snapshot
     FROM index_generations g
     JOIN pg_class t ON t.oid = 'passages'::regclass
     LEFT JOIN pg_class c ON c.oid = to_regclass($1 || g.generation)
@@ -62,7 +70,6 @@ BY_INDEX = """
     SET LOCAL hnsw.iterative_scan = strict_order; SET LOCAL hnsw.ef_search = 200; SET LOCAL hnsw.max_scan_tuples = 100000;
     SET LOCAL enable_sort = off; SET LOCAL enable_seqscan = off; SET LOCAL enable_bitmapscan = off
 """
-SHARED_SNAPSHOT = "SELECT pg_export_snapshot()"
 # The name is one that Postgres made up.
 SAME_SNAPSHOT = "SET TRANSACTION SNAPSHOT '{name}'; SET LOCAL plan_cache_mode = force_custom_plan"
 
@@ -115,51 +122,90 @@ class SearchStore:
     def __init__(self, postgres: Postgres, *, exact_passages: int) -> None:
         self._postgres, self._exact_passages = postgres, exact_passages
         self._worded = WordedPassages()
+        self._large: dict[Scope, int] = {}
 
     async def candidates(
         self, embedding: Embedding, model: str, words: Sequence[str], scope: Scope, depth: int
     ) -> Candidates:
         """The `depth` best by meaning and by words. Raises ModelChanged when the index in use is not of `model`."""
-        async with (
-            self._postgres.connection() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            serving = await connection.fetchrow(SERVING, index_name(""))
-            if serving is None or serving["embedding_model"] != model:
-                raise ModelChanged
-            within: Within = (scope.course_id, serving["generation"], scope.owner_id)
-            indexed_from = max(self._exact_passages, int(COURSE_SHARE * serving["passages"]))
-            most = indexed_from if serving["indexed"] else 2 * COMMON_PASSAGES
-            count = await connection.fetchval(COUNT, *within, most + 1)
-            nearest = _Nearest(within, HalfVector(embedding), depth, serving["indexed"] and count > indexed_from)
-            beside = None
-            if words and count >= AT_ONCE_FROM and self._postgres.has_spare_connection():
-                snapshot = await connection.fetchval(SHARED_SNAPSHOT)
-                beside = asyncio.create_task(self._nearest_beside(nearest, snapshot), name="nearest passages")
+        size = self._large.get(scope, 0)
+        async with self._postgres.connection() as connection:
+            at_once = bool(words) and size > 0 and self._postgres.has_spare_connection()
+            beside = NearestBeside(self._postgres) if at_once else None
             try:
-                worded = await self._worded.find(
-                    connection, within, nearest.vector, words, passages=count, in_index=serving["in_all"], depth=depth
-                )
-                # Last: its settings are not for the others.
-                found = await (beside or nearest.find(connection))
+                async with connection.transaction(isolation="repeatable_read", readonly=True):
+                    serving = await connection.fetchrow(SERVING, index_name(""), at_once)
+                    if serving is None or serving["embedding_model"] != model:
+                        raise ModelChanged
+                    within: Within = (scope.course_id, serving["generation"], scope.owner_id)
+                    indexed_from = max(self._exact_passages, int(COURSE_SHARE * serving["passages"]))
+                    most = indexed_from if serving["indexed"] else 2 * COMMON_PASSAGES
+                    vector = HalfVector(embedding)
+                    if beside is not None:
+                        by_index = serving["indexed"] and size > indexed_from
+                        beside.look(serving["snapshot"], Nearest(within, vector, depth, by_index))
+                    count = await connection.fetchval(COUNT, *within, most + 1)
+                    self._remember(scope, count)
+                    rows = await self._worded.find(
+                        connection, within, vector, words, passages=count, in_index=serving["in_all"], depth=depth
+                    )
+                    worded = [_candidate(row) for row in rows]
+                    found = await beside.rows() if beside is not None else None
+                    if found is None:
+                        # Last: its settings are not for the others.
+                        by_index = serving["indexed"] and count > indexed_from
+                        found = await Nearest(within, vector, depth, by_index).find(connection)
             finally:
                 if beside is not None:
-                    # Of a search that failed or was given up nothing goes on, and what else became of it is not asked for.
-                    beside.cancel()
-                    await asyncio.gather(beside, return_exceptions=True)
-            return Candidates([_candidate(row) for row in found], [_candidate(row) for row in worded])
+                    await beside.end()
+        return Candidates([_candidate(row) for row in found], worded)
 
-    async def _nearest_beside(self, nearest: _Nearest, snapshot: str) -> list[asyncpg.Record]:
-        async with (
-            self._postgres.connection() as connection,
-            connection.transaction(isolation="repeatable_read", readonly=True),
-        ):
-            await connection.execute(SAME_SNAPSHOT.format(name=snapshot))
-            return await nearest.find(connection)
+    def _remember(self, scope: Scope, passages: int) -> None:
+        self._large.pop(scope, None)
+        if passages >= AT_ONCE_FROM:
+            if len(self._large) >= LARGE_REMEMBERED:
+                self._large.clear()
+            self._large[scope] = passages
+
+
+class NearestBeside:
+    """Looks for the nearest by a connection of its own, with the snapshot of another's transaction. The connection is got at once, before that is known."""
+
+    def __init__(self, postgres: Postgres) -> None:
+        loop = asyncio.get_running_loop()
+        self._wanted: asyncio.Future[tuple[str, Nearest]] = loop.create_future()
+        self._found: asyncio.Future[list[asyncpg.Record]] = loop.create_future()
+        self._task = asyncio.create_task(self._look(postgres), name="nearest passages")
+
+    def look(self, snapshot: str, nearest: Nearest) -> None:
+        """What to look for, and in which snapshot; once. The snapshot's own transaction stays open until `rows` or `end`."""
+        self._wanted.set_result((snapshot, nearest))
+
+    async def rows(self) -> list[asyncpg.Record] | None:
+        """What `Nearest.find` returned, which is known before the connection is given back; None where none was to be had, or it was lost."""
+        await asyncio.wait((self._found, self._task), return_when=asyncio.FIRST_COMPLETED)
+        if self._found.done():
+            return self._found.result()
+        with suppress(Unavailable):
+            await self._task
+        return None
+
+    async def end(self) -> None:
+        """Of a search that failed or was given up nothing goes on, and what else became of it is not asked for."""
+        if not self._found.done():
+            self._task.cancel()
+        await asyncio.gather(self._task, return_exceptions=True)
+
+    async def _look(self, postgres: Postgres) -> None:
+        async with postgres.connection(SPARE_SECONDS) as connection:
+            snapshot, nearest = await self._wanted
+            async with connection.transaction(isolation="repeatable_read", readonly=True):
+                await connection.execute(SAME_SNAPSHOT.format(name=snapshot))
+                self._found.set_result(await nearest.find(connection))
 
 
 @dataclass(frozen=True, slots=True)
-class _Nearest:
+class Nearest:
     """What is looked for, and whether by the index of vectors."""
 
     within: Within

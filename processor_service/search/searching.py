@@ -140,28 +140,32 @@ class Searching:
             ) from error
         for depth in DEPTHS:
             candidates = await self._store.candidates(embedding, model, words, scope, depth)
-            results, names = await self._seen_by(caller, candidates, offset + limit)
-            whole = max(len(candidates.nearest), len(candidates.worded)) < depth
-            if whole or len(results) >= MAX_RESULTS:
+            deepest = depth == DEPTHS[-1] or max(len(candidates.nearest), len(candidates.worded)) < depth
+            # Whether there are enough is asked only where a deeper search may find more.
+            at_most = min(offset + limit, MAX_RESULTS) if deepest else MAX_RESULTS
+            results, names = await self._seen_by(caller, candidates, offset + limit, at_most)
+            if deepest or len(results) >= MAX_RESULTS:
                 break
         return [
             Found(each.hit, each.score, each.similarity, each.repeats, names[str(each.hit.material_id)])
             for each in results[offset : offset + limit]
         ]
 
-    async def _seen_by(self, caller: Caller, candidates: Candidates, count: int) -> tuple[list[Ranked], dict[str, str]]:
-        """All results, and the names of the materials of the first `count`, which the caller may see now.
+    async def _seen_by(
+        self, caller: Caller, candidates: Candidates, count: int, at_most: int
+    ) -> tuple[list[Ranked], dict[str, str]]:
+        """The first `at_most` results, and the names of the materials of the first `count`, which the caller may see now.
 
         Candidates are in the caller's scope. What is hidden all the same was deleted a moment ago, and its passages go with it: so only what comes first is
         asked about, and everything when some of that is hidden."""
         # Beside the loop: long lists of long passages take a third of a second.
-        results = await asyncio.to_thread(ranked, candidates)
+        results = await asyncio.to_thread(ranked, candidates, at_most=at_most)
         first = {str(each.hit.material_id) for each in results[:count]}
         visible = await visible_materials(self._status, caller, first)
         if not first <= visible.keys():
             everything = {str(each.hit.material_id) for each in (*candidates.nearest, *candidates.worded)}
             visible = await visible_materials(self._status, caller, everything)
-            results = await asyncio.to_thread(ranked, candidates, everything - visible.keys())
+            results = await asyncio.to_thread(ranked, candidates, everything - visible.keys(), at_most=at_most)
         return results, {material_id: material.name for material_id, material in visible.items()}
 
     def _offset(self, token: str, asked: dict[str, Any]) -> int:
@@ -184,15 +188,15 @@ def checked_query(field: str, text: str) -> str:
     return query
 
 
-def ranked(candidates: Candidates, hidden: Set[str] = frozenset()) -> list[Ranked]:
-    """The candidates as one list, but for those of `hidden` materials: best first, repeats folded; at most MAX_RESULTS. Pure."""
+def ranked(candidates: Candidates, hidden: Set[str] = frozenset(), *, at_most: int = MAX_RESULTS) -> list[Ranked]:
+    """The candidates as one list, but for those of `hidden` materials: best first, repeats folded; the first `at_most`, the same ones of any number. Pure."""
     nearest, worded = (_without(hidden, each) for each in (candidates.nearest, candidates.worded))
     by_place = {_place(each.hit): each for each in (*nearest, *worded)}
     most = max((each.similarity for each in nearest), default=0.0)
     by_meaning = Ranking([Place(_place(each.hit), _nearness(each.similarity, most)) for each in nearest])
     by_words = Ranking([Place(_place(each.hit), each.coverage**COVERAGE_POWER) for each in worded], WORDS_WEIGHT)
     fused: list[tuple[Candidate, float]] = [(by_place[place], score) for place, score in fuse([by_meaning, by_words])]
-    folded = fold_repeats([each.hit.text for each, _ in fused], at_most=MAX_RESULTS)
+    folded = fold_repeats([each.hit.text for each, _ in fused], at_most=at_most)
     return [Ranked(fused[at][0].hit, fused[at][1], fused[at][0].similarity, repeats) for at, repeats in folded]
 
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import asyncio
 from collections.abc import AsyncIterator
-from typing import Any
 
 import asyncpg
 import numpy as np
@@ -13,7 +12,6 @@ import pytest
 from processor_service.search.nearest_index import NearestIndex, index_name
 from processor_service.search.search_store import Scope, SearchStore
 from servicekit.errors import Unavailable
-from tests.integration.index_parts import index_postgres
 from tests.integration.search_index import MODEL, SearchIndex, Vectors, made_vectors, search_index, started
 from tests.local_stack import LocalStack
 
@@ -162,33 +160,3 @@ async def test_plans_are_made_with_the_values_however_often_a_connection_was_use
     for query in made_vectors(10):
         await store.candidates(query, MODEL, (), Scope("course-10000"), 10)
     assert await scans(index) == before + 10
-
-
-async def test_two_connections_find_what_one_finds(
-    large: tuple[SearchIndex, dict[int, Vectors]], monkeypatch: pytest.MonkeyPatch
-) -> None:
-    index, _ = large
-    shared = list[str]()
-
-    async def beside(store: SearchStore, nearest: Any, snapshot: str) -> Any:
-        shared.append(snapshot)
-        return await original(store, nearest, snapshot)
-
-    original = SearchStore._nearest_beside
-    monkeypatch.setattr(SearchStore, "_nearest_beside", beside)
-    [query], words, scope = made_vectors(1), ("passage", "7"), Scope("course-10000")
-    alone = await index.store().candidates(query, MODEL, words, scope, 150)
-    assert not shared  # that pool has only one
-    async with asyncio.TaskGroup() as tasks:
-        postgres = index_postgres(index.dsn)
-        await postgres.start(tasks)
-        try:
-            store = SearchStore(postgres, exact_passages=20_000)
-            assert await store.candidates(query, MODEL, words, scope, 150) == alone
-            assert len(shared) == 1
-            # More at once than the pool has connections: none waits for a second one that another holds.
-            async with asyncio.timeout(60):
-                found = await asyncio.gather(*(store.candidates(query, MODEL, words, scope, 150) for _ in range(30)))
-            assert all(each == alone for each in found)
-        finally:
-            await postgres.stop()

@@ -39,3 +39,18 @@ def test_nothing_of_a_hidden_material_is_shown_nor_counts() -> None:
     gone = gone._replace(hit=gone.hit._replace(material_id=uuid.uuid4()))
     [found] = ranked(Candidates([gone, shown], [gone]), {str(gone.hit.material_id)})
     assert (found.hit, found.score, found.repeats) == (shown.hit, 1.0, 0)
+
+
+def test_first_ones_are_the_first_of_all_with_the_same_repeats() -> None:
+    subjects = [
+        "osmosis in the roots of plants",
+        "tides and the moon above them",
+        "osmosis in the roots of plants",
+        "quicksort by halves",
+    ]
+    candidates = Candidates([candidate(text, 0.9 - 0.1 * at) for at, text in enumerate(subjects)], [])
+    # Of one length, and yet not one passage.
+    candidates.nearest[2] = candidates.nearest[2]._replace(hit=candidates.nearest[2].hit._replace(page_number=2))
+    found = ranked(candidates)
+    assert [each.repeats for each in found] == [1, 0, 0]
+    assert [ranked(candidates, at_most=count) for count in range(4)] == [found[:count] for count in range(4)]
