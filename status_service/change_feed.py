@@ -130,7 +130,7 @@ class ChangeFeed:
         self._postgres, self._nats, self._tokens = postgres, nats, tokens
         self._courses: dict[str, _Course] = {}
         self._workers: dict[str, set[asyncio.Queue[Revoked]]] = {}
-        self._outgoing: asyncio.Queue[Change] = asyncio.Queue(maxsize=10_000)
+        self._outgoing: asyncio.Queue[tuple[CourseChange, Change]] = asyncio.Queue(maxsize=10_000)
         self._reconcile_now = asyncio.Event()
         self._tasks: list[asyncio.Task[None]] = []
         nats.on_first_connect(self._subscribe)
@@ -200,13 +200,12 @@ class ChangeFeed:
     def committed(self, changes: Sequence[Change]) -> None:
         """Takes in what this replica has just committed."""
         for change in changes:
-            record = change.record
-            if record.course_id in self._courses:
-                self._arrive(CourseChange.of(record))
+            told = CourseChange.of(change.record)
+            self._arrive(told)
             if change.revoked_worker:
-                self._revoke(change.revoked_worker, record.material_id, change.revoked_attempt)
+                self._revoke(change.revoked_worker, change.record.material_id, change.revoked_attempt)
             if not self._outgoing.full():
-                self._outgoing.put_nowait(change)
+                self._outgoing.put_nowait((told, change))
 
     def _arrive(self, change: CourseChange) -> None:
         course = self._courses.get(change.material.course_id)
@@ -227,14 +226,13 @@ class ChangeFeed:
 
     async def _publish(self) -> None:
         while True:
-            change = await self._outgoing.get()
-            record = change.record
-            headers = {"course-revision": str(record.course_revision)}
-            if record.deleted_at is not None:
+            told, change = await self._outgoing.get()
+            headers = {"course-revision": str(told.course_revision)}
+            if told.deleted:
                 headers["deleted"] = "1"
             if change.revoked_worker:
                 headers |= {"revoked-worker": change.revoked_worker, "revoked-attempt": str(change.revoked_attempt)}
-            body = to_material(record).SerializeToString()
+            body = told.material.SerializeToString()
             headers["signature"] = self._tokens.sign(_signed(body, headers))
             try:
                 await self._nats.client().publish(SUBJECT, body, headers=headers)

@@ -15,7 +15,8 @@ from status_service.record import Record
 
 COLUMN_LIST = ", ".join(f"m.{field.name}" for field in fields(Record))
 
-GET = f"SELECT {COLUMN_LIST} FROM materials m WHERE m.material_id = ANY($1::uuid[]) AND m.deleted_at IS NULL"
+# The ids in a query of their own, whose length the planner does not see: else few looked cheaper than any, and were planned anew each time.
+GET = f"SELECT {COLUMN_LIST} FROM materials m WHERE m.material_id = ANY((SELECT $1::uuid[])::uuid[]) AND m.deleted_at IS NULL"
 # Three listings instead of one with optional filters: each has its index.
 _PAGE = """
     AND m.deleted_at IS NULL

@@ -9,7 +9,8 @@ again: events are safe to repeat. When Postgres refuses a value, the batch is wr
 from __future__ import annotations
 
 import asyncio
-from collections.abc import Callable, Sequence
+import time
+from collections.abc import Callable, Collection, Sequence
 from dataclasses import dataclass, field, replace
 from datetime import timedelta
 from uuid import UUID
@@ -21,6 +22,7 @@ from servicekit.errors import ServiceError, Unavailable
 from servicekit.postgres import Connection, Postgres
 from status_service import batch_store
 from status_service.admission import WriteHealth
+from status_service.at_hand import AtHand, DatabaseClock
 from status_service.batch_store import Reading, Writing, Written
 from status_service.events import Event
 from status_service.metrics import StatusMetrics
@@ -74,6 +76,8 @@ class RecordWriter:
         self._batch_changes = metrics.batch
         metrics.queued.set_function(lambda: len(self._queue))
         self._postgres, self._policy, self._on_commit, self._health = postgres, policy, on_commit, health
+        self._clock = DatabaseClock()
+        self._at_hand = AtHand(self._clock)
         self._queue: list[_Submission] = []
         self._waiting = asyncio.Event()
         self._task: asyncio.Task[None] | None = None
@@ -155,34 +159,48 @@ class RecordWriter:
     async def _commit(self, batch: list[_Submission]) -> tuple[_Book, list[_Undecided]]:
         changed = {s.material_id for s in batch if not isinstance(s.wanted, Record)}
         async with self._postgres.connection() as connection:
-            committed = await self._decide_and_write(connection, batch, changed)
+            reading = self._at_hand.take(changed) if changed else None
+            committed = await self._decide_and_write(connection, batch, reading) if reading else None
+            if committed is None:
+                committed = await self._decide_and_write(connection, batch, await self._read(connection, changed))
             while committed is None:
                 # Somebody else was between. Now with the rows locked, so that nobody can be.
                 async with connection.transaction():
                     await batch_store.lock(connection, changed)
-                    committed = await self._decide_and_write(connection, batch, changed)
+                    committed = await self._decide_and_write(connection, batch, await self._read(connection, changed))
             book, decisions = committed
+            # Watchers first, before anything else: whoever hears the answer may already look.
+            self._on_commit(book.changes())
             if book.changed:  # what wrote nothing tells nothing
                 self._health.committed()
                 self._batch_changes.observe(len(book.changed))
-            # Watchers first, before anything else is waited for: whoever hears the answer may already look.
-            self._on_commit(book.changes())
+            self._at_hand.keep(book.records())
         return book, decisions
 
-    async def _decide_and_write(
-        self, connection: Connection, batch: list[_Submission], changed: set[UUID]
-    ) -> tuple[_Book, list[_Undecided]] | None:
-        """None, with nothing written, when one of the rows is another than the one that was decided on."""
+    async def _read(self, connection: Connection, changed: set[UUID]) -> Reading:
+        sent = time.monotonic()
         reading = await batch_store.read(connection, changed) if changed else batch_store.NOTHING
+        if reading.now is not None:
+            self._clock.told(reading.now, sent)
+        return reading
+
+    async def _decide_and_write(
+        self, connection: Connection, batch: list[_Submission], reading: Reading
+    ) -> tuple[_Book, list[_Undecided]] | None:
+        """None, with nothing written, when a row is another than the one that was decided on; or may be, and would not be found to be."""
         book = _Book(reading, self._policy)
         decisions = [
             book.add(s.wanted) if isinstance(s.wanted, Record) else book.apply(s.material_id, s.wanted) for s in batch
         ]
         writing = book.writing()
+        if not reading.asked and len(writing.updated) < len(reading.records):
+            return None
         if writing.new or writing.updated:
+            sent = time.monotonic()
             written = await batch_store.write(connection, writing, reading, self._policy.announce_lease)
             if written is None:
                 return None
+            self._clock.told(written.clock, sent)
             missed = [record for record in writing.new if record.material_id not in written.course_revisions]
             book.settle(written, await batch_store.find_by_request(connection, missed) if missed else [])
         return book, decisions
@@ -277,6 +295,10 @@ class _Book:
             final = self._records[answer.record.material_id]
             return replace(answer, record=replace(answer.record, course_revision=final.course_revision))
         return answer
+
+    def records(self) -> Collection[Record]:
+        """All of them, as they are now."""
+        return self._records.values()
 
     def changes(self) -> list[Change]:
         """What watchers and workers are told, in the order of the course revisions."""

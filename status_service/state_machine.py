@@ -205,8 +205,12 @@ def _report(record: Record, event: Report, now: datetime, policy: Policy, random
             return Decision(Verdict.APPLIED, replace(record, lease_expires_at=lease_end))
         case Progress():
             fresh = event.pages_done > record.pages_done
+            if not fresh and (event.pages_total, event.stage) == (record.pages_total, record.stage):
+                return Decision(Verdict.APPLIED, replace(record, lease_expires_at=lease_end))
             after = replace(
                 record,
+                revision=record.revision + 1,
+                updated_at=now,
                 lease_expires_at=lease_end,
                 pages_done=max(event.pages_done, record.pages_done),
                 pages_total=event.pages_total,
@@ -214,9 +218,7 @@ def _report(record: Record, event: Report, now: datetime, policy: Policy, random
                 failures=0 if fresh else record.failures,
                 crashes=0 if fresh else record.crashes,
             )
-            if after == replace(record, lease_expires_at=lease_end):
-                return Decision(Verdict.APPLIED, after)
-            return Decision(Verdict.APPLIED, replace(after, revision=record.revision + 1, updated_at=now), changed=True)
+            return Decision(Verdict.APPLIED, after, changed=True)
         case Complete():
             after = replace(
                 _unleased(record, _outcome(event)),

@@ -1,7 +1,7 @@
 """Watching: how soon a change of the record is with those who watch it.
 
 Changes are reports of a processor on its stream to Status. When one becomes durable is known in Status alone. For one watcher the clock starts when the
-database dates the change, as it reads what is decided on and before anything is written; for many, when the report is sent, so that the report's own way
+change is dated by the database's clock, as it is decided and before anything is written; for many, when the report is sent, so that the report's own way
 counts too. Many watchers are students with up to ten watches each, in a process of their own.
 """
 
@@ -129,7 +129,7 @@ async def _one_watcher(bed: Bed, watched: WatchedCourse) -> list[Row]:
                 shown=f"p50 {median(p50[name]):.2f} ms ({reported:.2f} from the report's sending)",
                 floor=floor,
                 details={
-                    "note": "The clock starts when the database dates the change, as it reads what is decided on and before anything is written.",
+                    "note": "The clock starts when the change is dated, by the database's clock, as it is decided and before anything is written.",
                     "p50_ms": p50,
                     "from_the_report_ms": reported,
                 },

@@ -16,6 +16,7 @@ from tests.contract.person import Person
 from tests.contract.record_calls import RecordCalls
 
 SECONDS = 20.0
+RECORDED = pb.REPORT_RESULT_RECORDED
 HOLD = "SELECT FROM status.materials WHERE material_id = $1 FOR UPDATE"
 MARK = "UPDATE status.materials SET announced_at = now(), announced_sequence = 77 WHERE material_id = $1"
 LEASE = "UPDATE status.materials SET announcement = announcement + 1 WHERE material_id = $1"
@@ -86,6 +87,23 @@ async def test_both_changes_stand(
     assert cancelled.processing_status == material_pb2.PROCESSING_STATUS_FAILED
     assert cancelled.revision == revision
     assert await elsewhere.announced(material.id) == announced
+
+
+@pytest.mark.parametrize(("change", "revision"), [(MARK, 4), (LEASE, 4), (CHANGE, 5)])
+async def test_a_report_of_what_is_at_hand_waits_for_another_change(
+    elsewhere: Elsewhere, record: RecordCalls, person: Person, course: str, change: str, revision: int
+) -> None:
+    claimed = await record.claimed((await record.create("ann", course)).id)
+    async with record.reports() as stream:
+        assert await stream.ask(claimed.id, 1, progress=pb.Progress(pages_done=1, pages_total=9)) == RECORDED
+        async with elsewhere.executed(change, claimed.id):
+            reporting = asyncio.create_task(
+                stream.ask(claimed.id, 1, progress=pb.Progress(pages_done=2, pages_total=9))
+            )
+            await elsewhere.waited_for()
+        assert await reporting == RECORDED
+    material = await person.get(claimed.id)
+    assert (material.pages_done, material.revision) == (2, revision)
 
 
 async def test_an_announcement_is_taken_back_that_is_marked_meanwhile(

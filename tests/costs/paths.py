@@ -8,10 +8,13 @@ from collections.abc import AsyncIterator
 from contextlib import AsyncExitStack, asynccontextmanager
 from dataclasses import dataclass, field
 
+from materials.channels import bearer
 from materials.v1 import processor_service_pb2, status_service_pb2
+from materials.v1 import record_service_pb2 as pb
 from PIL import Image, ImageDraw
 
 from tests.contract.event_client import EventStream, opened
+from tests.contract.record_calls import RecordCalls, ReportStream
 from tests.costs.counted_stack import CountedStack
 from tests.local_stack import unique_course
 
@@ -82,6 +85,15 @@ class Paths:
             for stream in streams:
                 await stream.until(lambda event: event.name == "snapshot_complete")
             yield streams
+
+    @asynccontextmanager
+    async def leased(self) -> AsyncIterator[tuple[str, ReportStream]]:
+        """A material of one's own, leased, and the stream of reports on it. The first report was recorded."""
+        record = RecordCalls(self.stack.client.record, bearer(self.stack.local.facts["service_token"]))
+        claimed = await record.claimed((await record.create("owner", self.course)).id)
+        async with record.reports() as reports:
+            await reports.ask(claimed.id, claimed.attempt, renewal=pb.Renewal())
+            yield claimed.id, reports
 
     def _kept(self, material_id: str) -> str:
         self.uploaded.append(material_id)

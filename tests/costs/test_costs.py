@@ -10,10 +10,12 @@ an upload       AdmitUploads: ADMISSION. CreateMaterials: one statement. The eve
   over HTTP     and the gateway's call, which takes the metadata in one message and the bytes of a small file in another.
 a change        GET, then READ and one statement that writes; one message on NATS; one to each watcher, and no query for any.
 a material      as it is read: ClaimMaterial, which looks whose turn it is with two queries; reports that it has begun and that it is done, each a message on
-                one long stream; each of the three is READ, a write and a change. Of the processor: the document opened (three statements) and sealed (four),
-                each a transaction; whether its bytes were read before; the generation in use. One acknowledgement. One less: no text is before its first page.
-a page          a report, READ, a write and a change in Status, fewer where pages are faster than reports. Of the processor: the text before it, the generation
-                in use, one transaction of page and passages. The Brain embeds it,
+                one long stream; each of the three is a write and a change, the claim READ as well. Of the processor: the document opened (three
+                statements) and sealed (four), each a transaction; whether its bytes were read before; the generation in use. One acknowledgement. One less: no
+                text is before its first page.
+a report        one statement that writes, of what Status has at hand, and a change; a renewal that statement alone.
+a page          a report, fewer where pages are faster than reports. Of the processor: the text before it, the generation in use, one transaction of page and
+                passages. The Brain embeds it,
   a picture     and has read it before.
 """
 
@@ -23,6 +25,7 @@ import asyncio
 from collections import Counter
 
 import pytest
+from materials.v1 import record_service_pb2 as pb
 
 from tests.costs.background import BACKGROUND
 from tests.costs.ledger import Bill, Cost
@@ -41,8 +44,10 @@ COSTS = {
     "an upload over HTTP": Cost(   3,       2,       0,       0,          5,       0,         2,     0),
     "a change":            Cost(   3,       1,       0,       0,          0,       0,         1,     0),
     "its watcher":         Cost(   0,       0,       0,       0,          0,       1,         0,     0),
-    "a material":          Cost(   8,       3,       8,       2,          3,       0,         4,     0),
-    "a page":              Cost(   2,       1,       8,       1,          1,       0,         1,     1),
+    "a report":            Cost(   1,       1,       0,       0,          0,       0,         1,     0),
+    "a renewal":           Cost(   1,       1,       0,       0,          0,       0,         0,     0),
+    "a material":          Cost(   6,       3,       8,       2,          3,       0,         4,     0),
+    "a page":              Cost(   1,       1,       8,       1,          1,       0,         1,     1),
     "a picture":           Cost(   0,       0,       0,       0,          0,       0,         0,     1),
 }  # fmt: skip
 AT_ONCE, WATCHERS, PAGES = 20, 20, 12
@@ -159,6 +164,18 @@ class TestWhileNothingIsRead:
             for stream in streams:
                 assert (await stream.next()).data["id"] == material_id
         assert_costs(bill, COSTS["a change"] + COSTS["its watcher"] * WATCHERS)
+
+
+async def test_reports(paths: Paths) -> None:
+    async with paths.leased() as (material_id, reports):
+        async with paths.stack.billed() as bill, paths.stack.seen("status → nats", "status.v1.changes", PAGES):
+            for page in range(1, PAGES + 1):
+                await reports.ask(material_id, 1, progress=pb.Progress(pages_done=page, pages_total=PAGES + 1))
+        assert_costs(bill, COSTS["a report"] * PAGES)
+        async with paths.stack.billed() as bill:
+            await reports.ask(material_id, 1, renewal=pb.Renewal())
+        assert_costs(bill, COSTS["a renewal"])
+        await reports.ask(material_id, 1, completion=pb.Completion(pages_total=PAGES + 1))
 
 
 async def test_a_text_is_read(paths: Paths) -> None:
