@@ -61,12 +61,15 @@ def call_interceptor(
     registry: CollectorRegistry | None = None,
     *,
     decoders: Mapping[str, Callable[[bytes], Any]] = MappingProxyType({}),
+    encoders: Mapping[str, Callable[[Any], bytes]] = MappingProxyType({}),
 ) -> CallInterceptor:
-    """What every call of this service goes through, by its settings, counted in `registry`; `decoders` as for CallInterceptor. Raises as `token_verifier`."""
+    """What every call of this service goes through, by its settings, counted in `registry`; `decoders` and `encoders` as for CallInterceptor. Raises as
+    `token_verifier`."""
     return CallInterceptor(
         token_verifier(settings),
         OwnerRequests(settings.owner_requests_per_second, settings.owner_request_burst),
         decoders=decoders,
+        encoders=encoders,
         metrics=CallMetrics(registry),
     )
 

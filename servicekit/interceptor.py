@@ -46,7 +46,7 @@ Handler: TypeAlias = "grpc.RpcMethodHandler[Any, Any]"
 
 
 class CallInterceptor(grpc.aio.ServerInterceptor):
-    """Wraps every handler of the server. `decoders`, by the method's path, take the place of protobuf's own for the requests."""
+    """Wraps every handler of the server. `decoders` and `encoders`, by the method's path, take the place of protobuf's own for requests and responses."""
 
     def __init__(
         self,
@@ -54,10 +54,12 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
         owner_requests: OwnerRequests,
         *,
         decoders: Mapping[str, Callable[[bytes], Any]],
+        encoders: Mapping[str, Callable[[Any], bytes]],
         metrics: CallMetrics | None = None,
         unary_timeout: float = 40.0,
     ) -> None:
-        self._verifier, self._owner_requests, self._decoders = verifier, owner_requests, decoders
+        self._verifier, self._owner_requests = verifier, owner_requests
+        self._decoders, self._encoders = decoders, encoders
         self._unary_timeout, self._metrics = unary_timeout, metrics or CallMetrics()
 
     async def intercept_service(
@@ -88,7 +90,7 @@ class CallInterceptor(grpc.aio.ServerInterceptor):
             # An upload has its own clock: how long the next bytes may take.
             wrapped = self._unary(method, inner, None if handler.request_streaming else self._unary_timeout)
         decode = self._decoders.get(method, handler.request_deserializer)
-        return make(wrapped, _Decoder(decode), handler.response_serializer)
+        return make(wrapped, _Decoder(decode), self._encoders.get(method, handler.response_serializer))
 
     def _unary(self, method: str, inner: Any, timeout: float | None) -> Any:
         async def call(request: Any, context: grpc.aio.ServicerContext[Any, Any]) -> Any:

@@ -28,7 +28,7 @@ from status_service.record_writer import Change, RecordWriter
 from status_service.settings import StatusSettings
 from status_service.state_machine import Policy
 from status_service.ticket_store import TicketStore
-from status_service.watching import Watching
+from status_service.watching import WATCH_METHODS, LastEncoded, Watching
 
 
 def build(settings: StatusSettings) -> ServiceManager:
@@ -66,7 +66,7 @@ def build(settings: StatusSettings) -> ServiceManager:
     health = Health()
     server = GrpcServer(
         settings,
-        call_interceptor(settings, registry),
+        call_interceptor(settings, registry, encoders={method: LastEncoded() for method in WATCH_METHODS}),
         health=health,
         services=[
             (

@@ -17,6 +17,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from uuid import UUID
 
+from google.protobuf.message import Message
 from materials.v1 import errors_pb2
 from materials.v1 import status_service_pb2 as pb
 
@@ -31,6 +32,7 @@ from status_service.material_view import to_material
 from status_service.metrics import StatusMetrics
 from status_service.record import COMPLETED, FAILED, Record
 
+WATCH_METHODS = ("/materials.v1.StatusService/WatchMaterial", "/materials.v1.StatusService/WatchCourse")
 SNAPSHOT_ROWS = 500
 SHARED_RESPONSES = 512
 
@@ -202,6 +204,19 @@ class Watching:
             finally:
                 self._open.discard(mailbox)
                 self._feed.unsubscribe(course_id, mailbox)
+
+
+class LastEncoded:
+    """The bytes of a message, remembered of the last one: a change is told to thousands of watchers by one and the same message, which nobody changes."""
+
+    def __init__(self) -> None:
+        self._last: Message | None = None
+        self._bytes = b""
+
+    def __call__(self, message: Message) -> bytes:
+        if message is not self._last:
+            self._last, self._bytes = message, message.SerializeToString()
+        return self._bytes
 
 
 def not_found() -> ServiceError:

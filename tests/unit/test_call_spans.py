@@ -51,7 +51,7 @@ class Calls:
 async def served(calls: Calls) -> AsyncIterator[grpc.aio.Channel]:
     """A channel to the calls, behind what every service's calls go through."""
     verifier = cast(TokenVerifier, Verifier())
-    server = grpc.aio.server(interceptors=[CallInterceptor(verifier, OwnerRequests(0, 1), decoders={})])
+    server = grpc.aio.server(interceptors=[CallInterceptor(verifier, OwnerRequests(0, 1), decoders={}, encoders={})])
     handlers = {
         "Ask": grpc.unary_unary_rpc_method_handler(calls.ask, bytes, bytes),
         "Watch": grpc.unary_stream_rpc_method_handler(calls.watch, bytes, bytes),
