@@ -19,6 +19,7 @@ from servicekit.errors import ServiceError
 #: After an answer that came before the end of the request, what still comes of it is thrown away for so long, so that the client gets to read the answer
 #: (closing at once resets the connection, and the answer may be lost with it).
 LINGER_SECONDS = 10.0
+VERSIONS = ("1.0", "1.1")
 #: On one connection, behind the one that is being answered. Browsers send none.
 MAX_WAITING_REQUESTS = 32
 
@@ -78,10 +79,7 @@ class BoundedProtocol(HttpToolsProtocol):
 
     def send_400_response(self, msg: str) -> None:
         """What cannot be parsed, or is over a limit, is answered with a problem and the end of the connection."""
-        status, error = self._refusal or (
-            400,
-            ServiceError(errors_pb2.ERROR_REASON_FIELD_INVALID, "this is not an HTTP/1.1 request"),
-        )
+        status, error = self._refusal or _no_request()
         body = json.dumps(of_service_error(error, status=status)).encode()
         head = (
             f"HTTP/1.1 {status} \r\ncontent-type: {MEDIA_TYPE}\r\ncontent-length: {len(body)}\r\n"
@@ -125,6 +123,9 @@ class BoundedProtocol(HttpToolsProtocol):
         """The head is whole: the application takes over."""
         self._silent_bytes, self._in_head = 0, False
         self._clear_timer()
+        if self.parser.get_http_version() not in VERSIONS:
+            # The parser takes a line without a version for HTTP/0.9, whose answers have no head.
+            self._refuse(*_no_request())
         super().on_headers_complete()
 
     def on_body(self, body: bytes) -> None:
@@ -201,6 +202,10 @@ class BoundedProtocol(HttpToolsProtocol):
         if self._timer is not None:
             self._timer.cancel()
             self._timer = None
+
+
+def _no_request() -> tuple[int, ServiceError]:
+    return 400, ServiceError(errors_pb2.ERROR_REASON_FIELD_INVALID, "this is not an HTTP/1.1 request")
 
 
 def with_limits(limits: ConnectionLimits) -> type[BoundedProtocol]:

@@ -96,6 +96,11 @@ class TestHead:
             connection.end()
             assert connection.reply().status in (0, 400, 411, 501, 505)
 
+    def test_request_without_a_version_is_told_so(self, attacked: Attacked) -> None:
+        with Http1(attacked) as connection:
+            connection.send(b"GET /\r\n\r\n")
+            assert connection.reply().status == 400
+
     @pytest.mark.parametrize("sent", [b"", b"GET", b"GET / HTTP/1.1\r\nHost: a\r\n", b"POST /session HTTP/1.1\r\nX: "])
     def test_head_that_does_not_come_in_time_is_let_go(self, attacked: Attacked, sent: bytes) -> None:
         with Http1(attacked) as connection:
