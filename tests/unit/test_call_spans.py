@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from contextlib import asynccontextmanager
 from typing import Any, cast
 
 import grpc
 import pytest
 from materials.v1 import errors_pb2
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from servicekit import interceptor
 from servicekit.errors import FieldInvalid, ServiceError, Unavailable
 from servicekit.identity import Caller, TokenVerifier
 from servicekit.interceptor import CallInterceptor
@@ -64,16 +61,6 @@ async def served(calls: Calls) -> AsyncIterator[grpc.aio.Channel]:
             yield channel
     finally:
         await server.stop(10)  # with the calls' last words
-
-
-@pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """What the spans of calls come to."""
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(interceptor, "tracer", provider.get_tracer("a test"))
-    yield exporter
-    provider.shutdown()
 
 
 @pytest.mark.parametrize(

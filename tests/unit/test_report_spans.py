@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import asyncio
-from collections.abc import AsyncIterator, Iterator
+from collections.abc import AsyncIterator
 from typing import cast
 from uuid import UUID
 
 import pytest
 from materials.v1 import errors_pb2
 from materials.v1 import record_service_pb2 as pb
-from opentelemetry.sdk.trace import TracerProvider
-from opentelemetry.sdk.trace.export import SimpleSpanProcessor
 from opentelemetry.sdk.trace.export.in_memory_span_exporter import InMemorySpanExporter
 from opentelemetry.trace import StatusCode
 
-from servicekit import tracing
 from servicekit.errors import Unavailable
 from status_service.change_feed import ChangeFeed
 from status_service.events import Event
@@ -40,16 +37,6 @@ class Writer:
     def submit_nowait(self, material_id: UUID, event: Event) -> asyncio.Future[Decision]:
         self.submitted.append(asyncio.get_running_loop().create_future())
         return self.submitted[-1]
-
-
-@pytest.fixture
-def exported(monkeypatch: pytest.MonkeyPatch) -> Iterator[InMemorySpanExporter]:
-    """What spans of `servicekit.tracing` come to."""
-    exporter, provider = InMemorySpanExporter(), TracerProvider()
-    provider.add_span_processor(SimpleSpanProcessor(exporter))
-    monkeypatch.setattr(tracing, "_tracer", provider.get_tracer("a test"))
-    yield exporter
-    provider.shutdown()
 
 
 @pytest.mark.parametrize(
