@@ -181,7 +181,8 @@ async def disk_full(stack: FaultStack, work: Workload) -> None:
             await asyncio.to_thread(_fill, filler)
             turned_away = [await _first_refused(work)]
             hold.release()
-            turned_away += [await refused(work) for _ in range(2)]
+            # What was rolled back has left its room to another one.
+            turned_away += [await _first_refused(work) for _ in range(2)]
             filler.unlink()
             work.fault_over()
             await work.send_all(turned_away)
