@@ -84,9 +84,8 @@ def main(arguments: Sequence[str]) -> int:
         help="runs the services, without the peers' packages (%(default)s)",
     )
     chosen = parser.parse_args(arguments)
-    product_python = (
-        chosen.product_python.absolute()
-    )  # not resolved: the link's place is what makes it an environment's
+    # Not resolved: the link's place is what makes it an environment's.
+    product_python = chosen.product_python.absolute()
     if not product_python.exists():
         parser.error(f"{chosen.product_python} is not there: `make install`, or name another by --product-python")
     console = Console(width=max(140, Console().width))

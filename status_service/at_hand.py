@@ -2,7 +2,7 @@
 
 Both may be outdated, and are decided on all the same (optimistic concurrency control): the write names the version of each row, and the time of the decision,
 and writes nothing where a row is another by now or the time is. Then the database is asked. So it is where a decision writes nothing, such as that a
-report is stale: no write would check that. Claims are never granted on what is at hand, since what can be claimed is not leased.
+report is stale: no write would check that. Nor are claims decided on what is at hand, since nothing here knows of a pause.
 """
 
 from __future__ import annotations

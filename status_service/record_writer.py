@@ -24,7 +24,7 @@ from status_service import batch_store
 from status_service.admission import WriteHealth
 from status_service.at_hand import AtHand, DatabaseClock
 from status_service.batch_store import Reading, Writing, Written
-from status_service.events import Event
+from status_service.events import Claim, Event
 from status_service.metrics import StatusMetrics
 from status_service.record import Record
 from status_service.state_machine import TAKEN_AWAY, Decision, Policy, Transition, Verdict, decide
@@ -159,7 +159,9 @@ class RecordWriter:
     async def _commit(self, batch: list[_Submission]) -> tuple[_Book, list[_Undecided]]:
         changed = {s.material_id for s in batch if not isinstance(s.wanted, Record)}
         async with self._postgres.connection() as connection:
-            reading = self._at_hand.take(changed) if changed else None
+            # A pause is asked for where claims are decided, also that of a lease which is handed back in the same batch.
+            claims = any(isinstance(s.wanted, Claim) for s in batch)
+            reading = self._at_hand.take(changed) if changed and not claims else None
             committed = await self._decide_and_write(connection, batch, reading) if reading else None
             if committed is None:
                 committed = await self._decide_and_write(connection, batch, await self._read(connection, changed))

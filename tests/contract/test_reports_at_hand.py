@@ -2,19 +2,28 @@
 
 from __future__ import annotations
 
+import asyncio
 import uuid
 from collections.abc import AsyncIterator
 from dataclasses import replace
 from datetime import timedelta
+from pathlib import Path
 from typing import Any
 
 import asyncpg
 import pytest
 from materials.v1 import material_pb2
 from materials.v1 import record_service_pb2 as pb
+from prometheus_client import CollectorRegistry
 
-from status_service import batch_store, record_store
+from servicekit.postgres import Postgres
+from status_service import batch_store, queue_store, record_store
+from status_service.admission import WriteHealth
 from status_service.batch_store import Reading, Writing
+from status_service.events import Claim, HandBack, Renew
+from status_service.metrics import StatusMetrics
+from status_service.record_writer import RecordWriter
+from status_service.state_machine import Policy, Verdict
 from tests.contract.bare_services import BareServices
 from tests.contract.person import Person
 from tests.contract.record_calls import RecordCalls, ReportStream
@@ -207,3 +216,27 @@ async def test_reads_and_writes_are_planned_once(database: asyncpg.Connection, c
     assert len(planned) == 2
     # The first five times Postgres looks whether plans of their own would be cheaper.
     assert [row["custom_plans"] for row in planned] == [5, 5]
+
+
+async def test_what_is_handed_back_and_claimed_in_one_batch_is_not_granted_in_a_pause(
+    bare: BareServices, database: asyncpg.Connection, claimed: material_pb2.Material, tmp_path: Path
+) -> None:
+    """Whoever has the material at hand has not heard of the pause."""
+    material_id = uuid.UUID(claimed.id)
+    postgres = Postgres(bare.databases["status"], schema="status", migrations=tmp_path)
+    health, metrics = WriteHealth(), StatusMetrics(CollectorRegistry())
+    writer = RecordWriter(postgres, Policy(), lambda changes: None, health, metrics)
+    async with asyncio.TaskGroup() as tasks:
+        await postgres.start(tasks)
+        await writer.start(tasks)
+        renewed = await writer.submit(material_id, Renew("worker", 1))
+        await database.execute(queue_store.PAUSE, "owner", "a test")
+        try:
+            handed_back = writer.submit_nowait(material_id, HandBack("worker", 1, "others wait"))
+            again = writer.submit_nowait(material_id, Claim("worker", "again"))
+            verdicts = [renewed.verdict, (await handed_back).verdict, (await again).verdict]
+        finally:
+            await database.execute("DELETE FROM processing_pauses WHERE resumed_at IS NULL")
+        await writer.stop()
+        await postgres.stop()
+    assert verdicts == [Verdict.APPLIED, Verdict.APPLIED, Verdict.PAUSED]
